@@ -1,0 +1,129 @@
+import Addressing
+
+/// Up to 256 mappings in IOVA order, 24 bytes each, in four columns of one block.
+///
+/// A mapping is packed into the bits that page alignment leaves free:
+///
+///     key    64  IOVA first, above; pages-1 bits 32...39 in bits 2...9; permissions in bits 0...1
+///     value  64  GPA first, above; generation bits 32...43 in bits 0...11
+///     pages  32  pages-1, low bits
+///     born   32  generation, low bits
+///
+/// Keys of one table differ in their page, so they sort by IOVA whatever the low bits say.
+///
+/// Unsafe because it is a raw block: sound because only `MappingTable` makes, moves and frees
+/// leaves, which it owns alone and sends as a whole, and every index is below `count`, which is at
+/// most `capacity`.
+@safe struct MappingLeaf: @unchecked Sendable {
+  static let capacity = 256
+  static let byteCount = 16 + capacity * 24
+
+  private let base: UnsafeMutableRawPointer
+
+  init() {
+    unsafe base = .allocate(byteCount: Self.byteCount, alignment: 64)
+    unsafe base.storeBytes(of: 0, as: Int.self)
+  }
+
+  func deallocate() { unsafe base.deallocate() }
+
+  private var keys: UnsafeMutablePointer<UInt64> {
+    unsafe (base + 16).assumingMemoryBound(to: UInt64.self)
+  }
+  private var values: UnsafeMutablePointer<UInt64> { unsafe keys + Self.capacity }
+  private var pages: UnsafeMutablePointer<UInt32> {
+    unsafe UnsafeMutableRawPointer(values + Self.capacity).assumingMemoryBound(to: UInt32.self)
+  }
+  private var born: UnsafeMutablePointer<UInt32> { unsafe pages + Self.capacity }
+
+  var count: Int {
+    get { unsafe base.load(as: Int.self) }
+    nonmutating set { unsafe base.storeBytes(of: newValue, as: Int.self) }
+  }
+
+  @inline(__always) func first(_ index: Int) -> UInt64 { unsafe keys[index] & ~0xfff }
+
+  @inline(__always) private func pagesLess1(_ index: Int) -> UInt64 {
+    unsafe UInt64(pages[index]) | (keys[index] & 0x3fc) &<< 30
+  }
+
+  /// The last IOVA of the mapping; it fits, as was checked when it was stored.
+  @inline(__always) func last(_ index: Int) -> UInt64 {
+    first(index) &+ (pagesLess1(index) &<< 12 | 0xfff)
+  }
+
+  @inline(__always) func generation(_ index: Int) -> UInt64 {
+    unsafe UInt64(born[index]) | (values[index] & 0xfff) &<< 32
+  }
+
+  func mapping(_ index: Int) -> Mapping {
+    Mapping(
+      checkedIOVA: AddressRange(first: IOVA(first(index)), last: IOVA(last(index))),
+      gpaFirst: GPA(unsafe values[index] & ~0xfff),
+      permissions: Permissions(rawValue: UInt8(unsafe keys[index] & 3)),
+      generation: Generation(generation(index)))
+  }
+
+  /// How many mappings begin at or before `address`.
+  @inline(__always) func countStarting(atOrBefore address: UInt64) -> Int {
+    let wanted = address | 0xfff
+    var low = 0
+    var high = count
+    let keys = unsafe keys
+    while low < high {
+      let middle = (low &+ high) &>> 1
+      if unsafe keys[middle] <= wanted { low = middle &+ 1 } else { high = middle }
+    }
+    return low
+  }
+
+  func store(_ mapping: Mapping, at index: Int) {
+    let pagesLess1 = mapping.iova.lastOffset &>> 12
+    let generation = mapping.generation.rawValue
+    unsafe keys[index] =
+      mapping.iova.first.rawValue | (pagesLess1 &>> 32) &<< 2
+      | UInt64(mapping.permissions.rawValue)
+    unsafe values[index] = mapping.gpaFirst.rawValue | (generation &>> 32) & 0xfff
+    unsafe pages[index] = UInt32(truncatingIfNeeded: pagesLess1)
+    unsafe born[index] = UInt32(truncatingIfNeeded: generation)
+  }
+
+  /// - Precondition: `count < capacity`.
+  func insert(_ mapping: Mapping, at index: Int) {
+    let moved = count &- index
+    unsafe Self.move(from: self, index, to: self, index &+ 1, moved)
+    store(mapping, at: index)
+    count = count &+ 1
+  }
+
+  func remove(_ range: Range<Int>) {
+    unsafe Self.move(
+      from: self, range.upperBound, to: self, range.lowerBound, count &- range.upperBound)
+    count = count &- range.count
+  }
+
+  /// Moves the last `moved` mappings of this leaf to the front of `next`.
+  func moveTail(_ moved: Int, to next: MappingLeaf) {
+    unsafe Self.move(from: next, 0, to: next, moved, next.count)
+    unsafe Self.move(from: self, count &- moved, to: next, 0, moved)
+    next.count = next.count &+ moved
+    count = count &- moved
+  }
+
+  /// Moves the first `moved` mappings of this leaf to the end of `previous`.
+  func moveHead(_ moved: Int, to previous: MappingLeaf) {
+    unsafe Self.move(from: self, 0, to: previous, previous.count, moved)
+    previous.count = previous.count &+ moved
+    remove(0..<moved)
+  }
+
+  @unsafe private static func move(
+    from source: MappingLeaf, _ from: Int, to target: MappingLeaf, _ to: Int, _ moved: Int
+  ) {
+    guard moved > 0 else { return }
+    unsafe (target.keys + to).update(from: source.keys + from, count: moved)
+    unsafe (target.values + to).update(from: source.values + from, count: moved)
+    unsafe (target.pages + to).update(from: source.pages + from, count: moved)
+    unsafe (target.born + to).update(from: source.born + from, count: moved)
+  }
+}

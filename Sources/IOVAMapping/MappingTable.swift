@@ -1,0 +1,171 @@
+public import Addressing
+
+/// The IOVA -> GPA table of one container.
+///
+/// Terms:
+/// - **Mapping**: as it was made. Neighbours are never merged, because an unmap must find them again.
+/// - **Retired**: unmapped, and kept for a while with the time it went.
+/// - **Run**: mapped IOVA without a hole, of however many mappings.
+///
+/// Shape: mappings in IOVA order in leaves of up to 256, and one directory of the leaves' first
+/// IOVAs. Two levels suffice: at 16 Mi mappings the directory is a megabyte, and a leaf splits once
+/// in a hundred inserts.
+///
+/// Invariants:
+/// 1. Mappings do not overlap, and lie in order within and across leaves.
+/// 2. `directory[i]` is the first IOVA of leaf i. No leaf is empty.
+/// 3. Every map and unmap applies wholly or not at all.
+/// 4. Each map and each unmap that removed something takes one generation.
+public struct MappingTable: ~Copyable, Sendable {
+  public let policy: BisectPolicy
+  public let pageSize: PageSize
+  public let mappingCountMax: Int
+
+  /// Mappings held.
+  public internal(set) var count = 0
+  /// 4 KiB pages mapped, and mapped writable.
+  public internal(set) var mappedPageCount: UInt64 = 0
+  public internal(set) var writablePageCount: UInt64 = 0
+  public internal(set) var generation = Generation(0)
+
+  var directory: [UInt64] = []
+  var leaves: [MappingLeaf] = []
+  var retiredRing: RetiredRing
+
+  public init(
+    policy: BisectPolicy = .refuse, pageSize: PageSize = .fourKiB,
+    mappingCountMax: Int = Limits.mappingCountMax,
+    retiredCountMax: Int = Limits.retiredMappingCountMax
+  ) {
+    self.policy = policy
+    self.pageSize = pageSize
+    self.mappingCountMax = mappingCountMax
+    self.retiredRing = RetiredRing(capacity: retiredCountMax)
+  }
+
+  deinit { for leaf in leaves { leaf.deallocate() } }
+
+  /// Bytes of leaves and directory; the retired ring left out.
+  public var allocatedByteCount: Int {
+    leaves.count * MappingLeaf.byteCount + directory.capacity * 8 + leaves.capacity * 8
+  }
+
+  /// A mapping's place.
+  struct Place {
+    var leaf: Int
+    var slot: Int
+  }
+
+  /// The leaf whose mappings begin at or before `address`; 0 when all begin later.
+  @inline(__always) func leafIndex(for address: UInt64) -> Int {
+    let keys = directory.span
+    do {
+      var low = 0
+      var high = keys.count
+      while low < high {
+        let middle = (low &+ high) &>> 1
+        if keys[middle] <= address { low = middle &+ 1 } else { high = middle }
+      }
+      return low > 0 ? low &- 1 : 0
+    }
+  }
+
+  /// The first mapping that ends at or after `address`, nil when there is none.
+  func place(endingAtOrAfter address: UInt64) -> Place? {
+    guard !leaves.isEmpty else { return nil }
+    let index = leafIndex(for: address)
+    let leaf = leaves[index]
+    let after = leaf.countStarting(atOrBefore: address)
+    if after > 0, leaf.last(after &- 1) >= address { return Place(leaf: index, slot: after &- 1) }
+    if after < leaf.count { return Place(leaf: index, slot: after) }
+    return index &+ 1 < leaves.count ? Place(leaf: index &+ 1, slot: 0) : nil
+  }
+
+  func next(_ place: Place) -> Place? {
+    if place.slot &+ 1 < leaves[place.leaf].count {
+      return Place(leaf: place.leaf, slot: place.slot &+ 1)
+    }
+    return place.leaf &+ 1 < leaves.count ? Place(leaf: place.leaf &+ 1, slot: 0) : nil
+  }
+
+  // MARK: questions
+
+  public func lookup(_ address: IOVA) -> Mapping? {
+    guard !leaves.isEmpty else { return nil }
+    let leaf = leaves[leafIndex(for: address.rawValue)]
+    let after = leaf.countStarting(atOrBefore: address.rawValue)
+    guard after > 0, leaf.last(after &- 1) >= address.rawValue else { return nil }
+    return leaf.mapping(after &- 1)
+  }
+
+  public func firstMapping(overlapping range: IOVARange) -> Mapping? {
+    guard let place = place(endingAtOrAfter: range.first.rawValue),
+      leaves[place.leaf].first(place.slot) <= range.last.rawValue
+    else { return nil }
+    return leaves[place.leaf].mapping(place.slot)
+  }
+
+  /// Appends the mappings that overlap `from` to `last` in IOVA order, unclipped, at most `countMax`
+  /// of them. To go on, ask again from the address after the last one's end.
+  @discardableResult
+  public func copyMappings(
+    from: IOVA, through last: IOVA, into batch: inout [Mapping], countMax: Int
+  ) -> Int {
+    guard var place = place(endingAtOrAfter: from.rawValue) else { return 0 }
+    var copied = 0
+    while copied < countMax {
+      let leaf = leaves[place.leaf]
+      let end = min(leaf.count, place.slot &+ (countMax &- copied))
+      while place.slot < end {
+        if leaf.first(place.slot) > last.rawValue { return copied }
+        batch.append(leaf.mapping(place.slot))
+        copied &+= 1
+        place.slot &+= 1
+      }
+      guard place.slot == leaf.count else { break }
+      place = Place(leaf: place.leaf &+ 1, slot: 0)
+      guard place.leaf < leaves.count else { break }
+    }
+    return copied
+  }
+
+  public func forEach(in range: IOVARange = .wholeSpace, _ body: (Mapping) -> Void) {
+    guard let start = place(endingAtOrAfter: range.first.rawValue) else { return }
+    var slot = start.slot
+    for index in start.leaf..<leaves.count {
+      let leaf = leaves[index]
+      while slot < leaf.count {
+        if leaf.first(slot) > range.last.rawValue { return }
+        body(leaf.mapping(slot))
+        slot &+= 1
+      }
+      slot = 0
+    }
+  }
+
+  /// Mapped IOVA inside `range` as runs; adjacent mappings make one run, whatever they map to.
+  public func forEachRun(
+    in range: IOVARange = .wholeSpace, writableOnly: Bool = false, _ body: (IOVARange) -> Void
+  ) {
+    var run: IOVARange?
+    forEach(in: range) { mapping in
+      guard !writableOnly || mapping.isWritable, let part = mapping.iova.intersection(range) else {
+        return
+      }
+      if let open = run, open.isFollowed(by: part) {
+        run = AddressRange(first: open.first, last: part.last)
+      } else {
+        if let open = run { body(open) }
+        run = part
+      }
+    }
+    if let open = run { body(open) }
+  }
+
+  /// Every mapping that reaches a page of `gpa`: a scan of the whole table, for people's questions.
+  public func mappings(to gpa: GPARange) -> [Mapping] {
+    var found: [Mapping] = []
+    forEach { if $0.gpa.overlaps(gpa) { found.append($0) } }
+    return found
+  }
+}
