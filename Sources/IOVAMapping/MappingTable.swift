@@ -3,7 +3,7 @@ public import Addressing
 /// The IOVA -> GPA table of one container.
 ///
 /// Terms:
-/// - **Mapping**: as it was made. Neighbours are never merged, because an unmap must find them again.
+/// - **Mapping**: as it was made. Neighbours are never merged: an unmap must find them again.
 /// - **Retired**: unmapped, and kept for a while with the time it went.
 /// - **Run**: mapped IOVA without a hole, of however many mappings.
 ///
@@ -105,8 +105,8 @@ public struct MappingTable: ~Copyable, Sendable {
     return leaves[place.leaf].mapping(place.slot)
   }
 
-  /// Appends the mappings that overlap `from` to `last` in IOVA order, unclipped, at most `countMax`
-  /// of them. To go on, ask again from the address after the last one's end.
+  /// Appends the mappings that overlap `from` to `last` in IOVA order, unclipped, at most
+  /// `countMax` of them. To go on, ask again from the address after the last one's end.
   @discardableResult
   public func copyMappings(
     from: IOVA, through last: IOVA, into batch: inout [Mapping], countMax: Int

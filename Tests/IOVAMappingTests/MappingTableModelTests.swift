@@ -10,7 +10,7 @@ import Testing
 
   static func all(_ table: borrowing MappingTable) -> [Mapping] {
     var found: [Mapping] = []
-    table.forEach { found.append($0) }
+    table.forEach(in: .wholeSpace) { mapping in found.append(mapping) }
     return found
   }
 
