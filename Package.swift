@@ -68,6 +68,7 @@ var targets: [Target] = []
 // level 0
 targets += module("Addressing")
 targets += cModule("CBitmapKernels")
+targets += cModule("CChecksum")
 targets += cModule("CSmudgeLinux")
 if exists("Sources/CNuma") {
   targets.append(
@@ -81,13 +82,14 @@ targets += module("IOVAMapping", ["Addressing"])
 targets += module("DMAContainer", ["Addressing", "PageBitmap", "IOVAMapping"])
 targets += module("GuestDirtyLog", ["Addressing", "PageBitmap", "CNuma"])
 // level 3
-targets += module("EventTrace", ["Addressing"])
+targets += module("EventTrace", ["Addressing", "CChecksum"])
 targets += module(
   "DirtyTracker",
   ["Addressing", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog", "EventTrace"],
   tests: ["Simulation"])
 targets += module(
-  "DeviceMigration", ["Addressing", "PageBitmap", "DMAContainer", "GuestDirtyLog"],
+  "DeviceMigration",
+  ["Addressing", "CChecksum", "PageBitmap", "DMAContainer", "GuestDirtyLog"],
   tests: ["Simulation", "DirtyTracker"])
 // level 4
 targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
