@@ -10,7 +10,7 @@
 ///    turns an IOVA into a GPA, and only a RAM region turns a GPA into an HVA.
 /// 2. No arithmetic on an address wraps: it either is checked and fails, or is provably inside a
 ///    range that has already been checked.
-public protocol Address: Hashable, Comparable, Sendable, CustomStringConvertible {
+public protocol Address: Hashable, Comparable, BitwiseCopyable, Sendable, CustomStringConvertible {
   var rawValue: UInt64 { get }
   init(_ rawValue: UInt64)
   /// The name of the address space, as errors print it.

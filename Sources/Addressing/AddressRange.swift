@@ -2,7 +2,8 @@
 ///
 /// Stored as first and last because a range may end at 2^64-1, where an exclusive end, and the size
 /// of the whole space, have no 64-bit value.
-public struct AddressRange<A: Address>: Hashable, Sendable, CustomStringConvertible {
+public struct AddressRange<A: Address>: Hashable, BitwiseCopyable, Sendable, CustomStringConvertible
+{
   public let first: A
   public let last: A
 

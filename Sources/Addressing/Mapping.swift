@@ -1,7 +1,7 @@
 /// One IOVA range, the GPA range behind it and what a device may do there.
 ///
 /// 40 bytes; a table stores it more tightly.
-public struct Mapping: Hashable, Sendable, CustomStringConvertible {
+public struct Mapping: Hashable, BitwiseCopyable, Sendable, CustomStringConvertible {
   public let iova: IOVARange
   /// The GPA behind `iova.first`; the rest follows contiguously.
   public let gpaFirst: GPA

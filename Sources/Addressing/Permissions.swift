@@ -1,5 +1,5 @@
 /// What a device may do through a mapping. A mapping grants at least one of the two.
-public struct Permissions: OptionSet, Hashable, Sendable, CustomStringConvertible {
+public struct Permissions: OptionSet, Hashable, BitwiseCopyable, Sendable, CustomStringConvertible {
   public let rawValue: UInt8
   @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
 

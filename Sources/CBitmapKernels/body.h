@@ -1,0 +1,179 @@
+// The kernels, written over the vector of one line that the including file defines:
+//
+//   line                      8 words
+//   line_load(p)              8 words from p, any alignment
+//   line_load_shifted(p, b)   the 512 bits from bit b of p on, 0 < b < 64; reads 9 words
+//   line_store, line_is_zero
+//   tally, tally_zero(), tally_line(&t, source, old), tally_hit(&t), tally_newly(&t)
+//   MASKED_EDGE               defined where lanes can be masked (AVX-512 intrinsics)
+//
+// Included once per level, inside the `target` attribute of that level.
+
+typedef struct counts {
+  tally lines;
+  uint64_t hit;
+  uint64_t newly;
+} counts;
+
+INLINE void mark_line(const smudge_bitmap *target, uint64_t line) {
+  uint64_t block = line >> 6;
+  target->lines[block] |= 1ull << (line & 63);
+  target->blocks[block >> 6] |= 1ull << (block & 63);
+}
+
+INLINE void or_word(const smudge_bitmap *target, uint64_t word, uint64_t bits, counts *c) {
+  uint64_t old = target->words[word];
+  target->words[word] = old | bits;
+  c->newly += (uint64_t)__builtin_popcountll(bits & ~old);
+}
+
+// Up to 64 bits: one or two words of the target.
+INLINE void or_small(const smudge_bitmap *target, uint64_t page, uint64_t bits, uint64_t count,
+                     counts *c) {
+  if (bits == 0) return;
+  uint64_t word = page >> 6, offset = page & 63;
+  c->hit += (uint64_t)__builtin_popcountll(bits);
+  or_word(target, word, bits << offset, c);
+  mark_line(target, word >> 3);
+  if (offset + count > 64) {
+    or_word(target, word + 1, bits >> (64 - offset), c);
+    mark_line(target, (word + 1) >> 3);
+  }
+}
+
+#if defined(MASKED_EDGE)
+// Bits `from` to `to` of one line. Lanes outside are neither read from the source nor changed in
+// the target.
+INLINE void edge_line(const smudge_bitmap *target, uint64_t index, const uint64_t *source,
+                      uint64_t delta, uint64_t from, uint64_t to, counts *c) {
+  // The bit of the source behind bit 0 of the line; below 0 when the source begins inside the line.
+  int64_t base = (int64_t)((index << 9) + delta);
+  int64_t word = base >> 6;
+  uint64_t shift = (uint64_t)base & 63;
+  // Of the 9 words from `word` on, those that hold a bit that is asked for: 0 to 8.
+  uint64_t low = (uint64_t)(((base + (int64_t)from) >> 6) - word);
+  uint64_t high = (uint64_t)(((base + (int64_t)to) >> 6) - word);
+  uint32_t wanted = (2u << high) - (1u << low);
+  // The address may lie before the source; the lanes that would read there are masked off.
+  const uint64_t *p = (const uint64_t *)((uintptr_t)source + (uintptr_t)((uint64_t)word << 3));
+  const uint64_t *q = (const uint64_t *)((uintptr_t)p + 8);
+  __m512i bits = _mm512_or_si512(
+      _mm512_srl_epi64(_mm512_maskz_loadu_epi64((__mmask8)wanted, p),
+                       _mm_cvtsi64_si128((long long)shift)),
+      _mm512_sll_epi64(_mm512_maskz_loadu_epi64((__mmask8)(wanted >> 1), q),
+                       _mm_cvtsi64_si128((long long)(64 - shift))));
+  __mmask8 first = (__mmask8)(1u << (from >> 6)), last = (__mmask8)(1u << (to >> 6));
+  __mmask8 lanes = (__mmask8)(2u * last - first);
+  bits = _mm512_maskz_mov_epi64(lanes, bits);
+  bits = _mm512_mask_and_epi64(bits, first, bits,
+                               _mm512_set1_epi64((long long)(~0ull << (from & 63))));
+  bits = _mm512_mask_and_epi64(bits, last, bits,
+                               _mm512_set1_epi64((long long)(~0ull >> (63 - (to & 63)))));
+  if (line_is_zero(bits)) return;
+  uint64_t *words = target->words + index * 8;
+  __m512i old = _mm512_loadu_si512(words);
+  tally_line(&c->lines, bits, old);
+  _mm512_mask_storeu_epi64(words, lanes, _mm512_or_si512(bits, old));
+  mark_line(target, index);
+}
+#else
+// Bits `from` to `to` of one line, word by word.
+INLINE void edge_line(const smudge_bitmap *target, uint64_t index, const uint64_t *source,
+                      uint64_t delta, uint64_t from, uint64_t to, counts *c) {
+  uint64_t any = 0;
+  for (uint64_t word = from >> 6; word <= to >> 6; word++) {
+    uint64_t first = word << 6 > from ? word << 6 : from;
+    uint64_t last = (word << 6) + 63 < to ? (word << 6) + 63 : to;
+    uint64_t bits = take(source, (index << 9) + first + delta, last - first + 1);
+    any |= bits;
+    c->hit += (uint64_t)__builtin_popcountll(bits);
+    or_word(target, (index << 3) + word, bits << (first & 63), c);
+  }
+  if (any != 0) mark_line(target, index);
+}
+#endif
+
+// Whole lines, from one block at a time so that the summaries are written once per block.
+INLINE void or_lines(const smudge_bitmap *target, uint64_t first, uint64_t end,
+                     const uint64_t *source, uint64_t shift, counts *c) {
+  uint64_t index = first;
+  while (index < end) {
+    uint64_t block = index >> 6, dirty = 0;
+    uint64_t block_end = (block + 1) << 6;
+    if (block_end > end) block_end = end;
+    for (; index < block_end; index++, source += 8) {
+      line bits = shift == 0 ? line_load(source) : line_load_shifted(source, shift);
+      // A clean line of the source costs no read and no write of the target.
+      if (line_is_zero(bits)) continue;
+      uint64_t *words = target->words + index * 8;
+      line old = line_load(words);
+      tally_line(&c->lines, bits, old);
+      line_store(words, line_or(bits, old));
+      dirty |= 1ull << (index & 63);
+    }
+    if (dirty != 0) {
+      target->lines[block] |= dirty;
+      target->blocks[block >> 6] |= 1ull << (block & 63);
+    }
+  }
+}
+
+// bit_count is at least 1.
+INLINE void or_range(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
+                     uint64_t source_bit, uint64_t bit_count, counts *c) {
+  if (bit_count <= 64) {
+    or_small(target, page, take(source, source_bit, bit_count), bit_count, c);
+    return;
+  }
+  uint64_t last = page + bit_count - 1;
+  uint64_t index = page >> 9, last_line = last >> 9;
+  // The bit of the source behind page q is q + delta, modulo 2^64.
+  uint64_t delta = source_bit - page;
+  uint64_t last_bit = last & 511;
+  if (index == last_line && ((page & 511) != 0 || last_bit != 511)) {
+    edge_line(target, index, source, delta, page & 511, last_bit, c);
+    return;
+  }
+  if ((page & 511) != 0) edge_line(target, index++, source, delta, page & 511, 511, c);
+  uint64_t end = last_bit == 511 ? last_line + 1 : last_line;
+  if (index < end) {
+    uint64_t bit = (index << 9) + delta;
+    if ((bit & 63) == 0) {
+      or_lines(target, index, end, source + (bit >> 6), 0, c);
+    } else {
+      or_lines(target, index, end, source + (bit >> 6), bit & 63, c);
+    }
+  }
+  if (end == last_line) edge_line(target, last_line, source, delta, 0, last_bit, c);
+}
+
+static uint64_t merge(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
+                      uint64_t source_bit, uint64_t bit_count) {
+  if (bit_count == 0) return 0;
+  counts c = {tally_zero(), 0, 0};
+  or_range(target, page, source, source_bit, bit_count, &c);
+  return c.newly + tally_newly(&c.lines);
+}
+
+static uint64_t population(const uint64_t *words, size_t count) {
+  tally t = tally_zero();
+  size_t i = 0;
+  line zero = line_zero();
+  for (; i + 8 <= count; i += 8) tally_line(&t, line_load(words + i), zero);
+  uint64_t total = tally_newly(&t);
+  for (; i < count; i++) total += (uint64_t)__builtin_popcountll(words[i]);
+  return total;
+}
+
+INLINE size_t nonzero_from(const uint64_t *words, size_t from, size_t count) {
+  size_t i = from;
+  while (i < count && i + 8 <= count && line_is_zero(line_load(words + i))) i += 8;
+  while (i < count && words[i] == 0) i++;
+  return i;
+}
+
+static size_t first_nonzero(const uint64_t *words, size_t from, size_t count) {
+  return nonzero_from(words, from, count);
+}
+
+#include "scatter.h"

@@ -1,0 +1,105 @@
+// Kernels over dirty bitmaps: merge with count, scatter through mappings, population, search.
+//
+// Words are 64 bits, bit 0 of word 0 is page 0, as the kernel's dirty bitmaps are on a
+// little-endian machine. A *line* is 8 words (64 bytes, 512 pages), a *block* 64 lines (4 KiB of
+// words, 32768 pages). Nothing here allocates or fails; the one exception is stated below.
+//
+// Each kernel exists at several levels of CPU feature; the best one the CPU has is chosen on first
+// use. All levels give the same results, which the tests hold against a reference.
+#ifndef SMUDGE_BITMAP_KERNELS_H
+#define SMUDGE_BITMAP_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma clang assume_nonnull begin
+
+/// A dirty bitmap with its summaries. `words` covers whole lines; bits at and past `page_count`
+/// are zero. A clear bit of `lines` says that line is all zero; a clear bit of `blocks` says that
+/// word of `lines` is zero. A set bit promises nothing.
+typedef struct smudge_bitmap {
+  uint64_t *words;
+  uint64_t *lines;
+  uint64_t *blocks;
+  uint64_t page_count;
+} smudge_bitmap;
+
+/// One IOVA range and the GPA behind it: the layout of `Addressing.Mapping`.
+typedef struct smudge_mapping {
+  uint64_t iova_first;
+  uint64_t iova_last;
+  uint64_t gpa_first;
+  uint8_t permissions;
+  uint64_t generation;
+} smudge_mapping;
+
+/// What a scatter reads and where it stands. Pages on both sides are of `1 << page_shift` bytes.
+typedef struct smudge_scatter {
+  smudge_bitmap target;
+  /// GPA of bit 0 of the target.
+  uint64_t target_gpa_first;
+  const uint64_t *source;
+  /// IOVA of bit 0 of the source, page aligned.
+  uint64_t window_first;
+  uint64_t window_page_count;
+  uint64_t page_shift;
+  /// Sorted by IOVA, none overlapping another.
+  const smudge_mapping *mappings;
+  uint64_t mapping_count;
+  /// Mappings with none of these permission bits contribute nothing.
+  uint8_t write_permission;
+  /// In and out: mappings below this index and source pages below this one are done with.
+  uint64_t mapping_next;
+  uint64_t page_next;
+  /// Added to: dirty source pages that reached the target; target bits that were clear before.
+  uint64_t hit_count;
+  uint64_t newly_count;
+} smudge_scatter;
+
+enum {
+  SMUDGE_SCATTER_DONE = 0,
+  /// The mapping at `mapping_next` is writable, has a dirty page and does not consist of whole
+  /// pages on both sides. The caller scatters it, then goes on after it.
+  SMUDGE_SCATTER_UNALIGNED = 1,
+  /// The mapping at `mapping_next` has GPA outside the target: nothing of it was scattered.
+  SMUDGE_SCATTER_OUTSIDE = 2,
+};
+
+/// ORs `bit_count` bits of `source` from `source_bit` on into the pages from `page` on, keeps the
+/// summaries, returns how many pages were clear before. The pages must lie in the bitmap.
+uint64_t smudge_bitmap_merge(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
+                             uint64_t source_bit, uint64_t bit_count);
+
+/// Scatters until done or until a mapping needs the caller; returns one of SMUDGE_SCATTER_*.
+int smudge_bitmap_scatter(smudge_scatter *scatter);
+
+/// Set bits in `count` words.
+uint64_t smudge_bitmap_population(const uint64_t *words, size_t count);
+
+/// The index of the first word from `from` on that is not zero, `count` when there is none.
+size_t smudge_bitmap_first_nonzero(const uint64_t *words, size_t from, size_t count);
+
+/// Tells the CPU that the line of `word` is about to be read.
+static inline void smudge_bitmap_prefetch(const uint64_t *word) { __builtin_prefetch(word, 1); }
+
+/// Levels, lowest first. Only the first exists outside x86-64.
+enum { SMUDGE_LEVEL_BASELINE = 0, SMUDGE_LEVEL_AVX2 = 1, SMUDGE_LEVEL_AVX512 = 2 };
+
+/// The best level this CPU has.
+int smudge_kernels_best_level(void);
+/// The level in use.
+int smudge_kernels_level(void);
+/// `baseline`, `avx2`, `avx512`; `unknown` for a number that is no level.
+const char *smudge_kernels_level_name(int level);
+/// For tests: use this level from now on, in the whole process. Returns 0, or -1 and changes
+/// nothing when the CPU does not have it.
+int smudge_kernels_force_level(int level);
+
+/// `byte_count` bytes of page-aligned zeroes, that take no memory until they are touched; null when
+/// the system has no more. Large ones ask for huge pages: scattered bits miss the TLB otherwise.
+void *_Nullable smudge_pages_allocate(size_t byte_count);
+void smudge_pages_free(void *pages, size_t byte_count);
+
+#pragma clang assume_nonnull end
+
+#endif

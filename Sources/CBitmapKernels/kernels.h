@@ -1,0 +1,31 @@
+// What the levels share: the table of one level, and the scalar pieces.
+#ifndef SMUDGE_KERNELS_H
+#define SMUDGE_KERNELS_H
+
+#include "bitmap_kernels.h"
+
+#define INLINE static inline __attribute__((always_inline))
+
+typedef struct smudge_kernels {
+  uint64_t (*merge)(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
+                    uint64_t source_bit, uint64_t bit_count);
+  int (*scatter)(smudge_scatter *scatter);
+  uint64_t (*population)(const uint64_t *words, size_t count);
+  size_t (*first_nonzero)(const uint64_t *words, size_t from, size_t count);
+} smudge_kernels;
+
+// `count` bits, 1 to 64, from bit `bit` on. Reads a second word only when the bits reach into it.
+INLINE uint64_t take(const uint64_t *words, uint64_t bit, uint64_t count) {
+  uint64_t word = bit >> 6, offset = bit & 63;
+  uint64_t bits = words[word] >> offset;
+  if (offset + count > 64) bits |= words[word + 1] << (64 - offset);
+  return bits & (~0ull >> (64 - count));
+}
+
+extern const smudge_kernels smudge_kernels_baseline;
+#if defined(__x86_64__)
+extern const smudge_kernels smudge_kernels_avx2;
+extern const smudge_kernels smudge_kernels_avx512;
+#endif
+
+#endif

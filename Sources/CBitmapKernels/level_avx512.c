@@ -1,0 +1,59 @@
+// AVX-512 with VPOPCNTDQ: a line is one register, its population one instruction, and the edges of
+// a range are masked lanes.
+#include "kernels.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#pragma clang attribute push(                                                         \
+    __attribute__((target(                                                            \
+        "avx512f,avx512bw,avx512dq,avx512vl,avx512vpopcntdq,bmi,bmi2,lzcnt,popcnt"))), \
+    apply_to = function)
+
+typedef __m512i line;
+
+typedef struct tally {
+  __m512i hit;
+  __m512i newly;
+} tally;
+
+INLINE line line_zero(void) { return _mm512_setzero_si512(); }
+INLINE line line_load(const uint64_t *p) { return _mm512_loadu_si512(p); }
+
+INLINE line line_load_shifted(const uint64_t *p, uint64_t shift) {
+  __m128i right = _mm_cvtsi64_si128((long long)shift);
+  __m128i left = _mm_cvtsi64_si128((long long)(64 - shift));
+  return _mm512_or_si512(_mm512_srl_epi64(_mm512_loadu_si512(p), right),
+                         _mm512_sll_epi64(_mm512_loadu_si512(p + 1), left));
+}
+
+INLINE void line_store(uint64_t *p, line l) { _mm512_storeu_si512(p, l); }
+INLINE line line_or(line a, line b) { return _mm512_or_si512(a, b); }
+INLINE int line_is_zero(line l) { return _mm512_test_epi64_mask(l, l) == 0; }
+
+INLINE tally tally_zero(void) {
+  return (tally){_mm512_setzero_si512(), _mm512_setzero_si512()};
+}
+
+INLINE void tally_line(tally *t, line bits, line old) {
+  t->hit = _mm512_add_epi64(t->hit, _mm512_popcnt_epi64(bits));
+  t->newly = _mm512_add_epi64(t->newly, _mm512_popcnt_epi64(_mm512_andnot_si512(old, bits)));
+}
+
+INLINE uint64_t tally_hit(const tally *t) {
+  return (uint64_t)_mm512_reduce_add_epi64(t->hit);
+}
+INLINE uint64_t tally_newly(const tally *t) {
+  return (uint64_t)_mm512_reduce_add_epi64(t->newly);
+}
+
+#define MASKED_EDGE
+#include "body.h"
+
+#pragma clang attribute pop
+
+const smudge_kernels smudge_kernels_avx512 = {merge, scatter, population, first_nonzero};
+
+#else
+typedef int smudge_level_avx512_is_for_x86_64;
+#endif

@@ -1,0 +1,174 @@
+import Addressing
+import CBitmapKernels
+
+/// The words of one bitmap with their summaries, in memory of an allocator.
+///
+/// Unsafe because kernels in C read and write the words by address. Sound because the pointers come
+/// from one allocation that this value alone owns, live as long as it, and every access below is
+/// bounded by the counts the allocation was made for.
+@safe struct BitmapStorage: ~Copyable {
+  static let wordsPerLine = 8
+
+  let pageCount: UInt64
+  /// Words of bits, whole lines.
+  let wordCount: Int
+  /// Words of the line summary: one bit a line of 8 words.
+  let lineWordCount: Int
+  /// Words of the block summary: one bit a word of the line summary.
+  let blockWordCount: Int
+  private let base: UnsafeMutablePointer<UInt64>
+  private let byteCount: Int
+  private let allocator: any BitmapAllocator
+
+  init(pageCount: UInt64, allocator: any BitmapAllocator) throws(PageBitmapError) {
+    guard pageCount <= Limits.bitmapPageCountMax else {
+      throw .tooManyPages(pageCount, limit: Limits.bitmapPageCountMax)
+    }
+    func up(_ count: Int, _ unit: Int) -> Int { (count + unit - 1) / unit }
+    // Bounded by 2^40 pages, so none of this can overflow.
+    let words = max(up(Int(pageCount), 512), 1) * Self.wordsPerLine
+    let lineWords = up(up(words, 8), 64)
+    let blockWords = up(lineWords, 64)
+    let bytes = (words + up(lineWords, 8) * 8 + up(blockWords, 8) * 8) * 8
+    guard let memory = unsafe allocator.allocate(byteCount: bytes) else {
+      throw .outOfMemory(byteCount: bytes)
+    }
+    self.pageCount = pageCount
+    self.wordCount = words
+    self.lineWordCount = lineWords
+    self.blockWordCount = blockWords
+    self.byteCount = bytes
+    unsafe self.base = memory.bindMemory(to: UInt64.self, capacity: bytes / 8)
+    self.allocator = allocator
+  }
+
+  deinit { unsafe allocator.deallocate(UnsafeMutableRawPointer(base), byteCount: byteCount) }
+
+  var allocatedByteCount: Int { byteCount }
+
+  private var lines: UnsafeMutablePointer<UInt64> { unsafe base + wordCount }
+  private var blocks: UnsafeMutablePointer<UInt64> {
+    unsafe base + wordCount + (lineWordCount + 7) / 8 * 8
+  }
+
+  private var kernelView: smudge_bitmap {
+    unsafe smudge_bitmap(words: base, lines: lines, blocks: blocks, page_count: pageCount)
+  }
+
+  // MARK: words and summaries
+
+  /// - Precondition: `index < wordCount`, by the caller's loop; checked in debug builds.
+  @inline(__always) func word(_ index: Int) -> UInt64 {
+    assert(index >= 0 && index < wordCount)
+    return unsafe base[index]
+  }
+
+  @inline(__always) mutating func setWord(_ index: Int, _ value: UInt64) {
+    assert(index >= 0 && index < wordCount)
+    unsafe base[index] = value
+  }
+
+  @inline(__always) func lineWord(_ index: Int) -> UInt64 {
+    assert(index >= 0 && index < lineWordCount)
+    return unsafe lines[index]
+  }
+
+  @inline(__always) func blockWord(_ index: Int) -> UInt64 {
+    assert(index >= 0 && index < blockWordCount)
+    return unsafe blocks[index]
+  }
+
+  @inline(__always) mutating func markLine(ofWord word: Int) {
+    assert(word >= 0 && word < wordCount)
+    let line = word &>> 3
+    let block = line &>> 6
+    unsafe lines[block] |= 1 &<< UInt64(line & 63)
+    unsafe blocks[block &>> 6] |= 1 &<< UInt64(block & 63)
+  }
+
+  /// Says that a line is all zero.
+  @inline(__always) mutating func clearLine(_ line: Int) {
+    assert(line >= 0 && line < wordCount / 8)
+    let block = line &>> 6
+    unsafe lines[block] &= ~(1 &<< UInt64(line & 63))
+    if unsafe lines[block] == 0 { unsafe blocks[block &>> 6] &= ~(1 &<< UInt64(block & 63)) }
+  }
+
+  @inline(__always) func lineIsZero(_ line: Int) -> Bool {
+    let first = line &* 8
+    assert(first >= 0 && first + 8 <= wordCount)
+    var any: UInt64 = 0
+    for index in first..<(first &+ 8) { unsafe any |= base[index] }
+    return any == 0
+  }
+
+  /// Zeroes everything that may be set, led by the summaries.
+  mutating func removeAll() {
+    for block in 0..<blockWordCount where blockWord(block) != 0 {
+      for summary in (block &* 64)..<min(block &* 64 &+ 64, lineWordCount) {
+        var rest = lineWord(summary)
+        while rest != 0 {
+          let line = summary &* 64 &+ rest.trailingZeroBitCount
+          rest &= rest &- 1
+          unsafe (base + line &* 8).update(repeating: 0, count: 8)
+        }
+        unsafe lines[summary] = 0
+      }
+      unsafe blocks[block] = 0
+    }
+  }
+
+  // MARK: kernels
+
+  /// ORs bits in and returns how many were clear. The caller has checked both bounds.
+  mutating func merge(_ source: Span<UInt64>, sourceBit: UInt64, bitCount: UInt64, at page: UInt64)
+    -> UInt64
+  {
+    unsafe source.withUnsafeBufferPointer { words in
+      guard let first = words.baseAddress else { return 0 }
+      var view = unsafe kernelView
+      return unsafe smudge_bitmap_merge(&view, page, first, sourceBit, bitCount)
+    }
+  }
+
+  mutating func formUnion(_ other: borrowing BitmapStorage) -> UInt64 {
+    var view = unsafe kernelView
+    return unsafe smudge_bitmap_merge(&view, 0, other.base, 0, pageCount)
+  }
+
+  /// Scatters until the kernel is done or meets a mapping it leaves to the caller.
+  mutating func scatter(
+    _ source: Span<UInt64>, _ mappings: Span<Mapping>, _ cursor: inout ScatterCursor
+  ) -> ScatterStop {
+    unsafe source.withUnsafeBufferPointer { words in
+      unsafe mappings.withUnsafeBytes { bytes in
+        guard let words = words.baseAddress, let first = bytes.baseAddress else { return .done }
+        // Sound: `Mapping` and `smudge_mapping` have the same layout, which a test holds.
+        let table = unsafe first.assumingMemoryBound(to: smudge_mapping.self)
+        var call = unsafe smudge_scatter(
+          target: kernelView, target_gpa_first: cursor.gpaFirst.rawValue, source: words,
+          window_first: cursor.window.first.rawValue,
+          window_page_count: cursor.window.pageCount(cursor.pageSize),
+          page_shift: cursor.pageSize.shift, mappings: table,
+          mapping_count: UInt64(mappings.count), write_permission: Permissions.write.rawValue,
+          mapping_next: UInt64(cursor.mappingNext), page_next: cursor.pageNext, hit_count: 0,
+          newly_count: 0)
+        let stop = unsafe smudge_bitmap_scatter(&call)
+        cursor.mappingNext = unsafe Int(call.mapping_next)
+        cursor.pageNext = unsafe call.page_next
+        unsafe cursor.count.dirtyPages &+= call.hit_count
+        unsafe cursor.count.newlyDirtyPages &+= call.newly_count
+        return stop == Int32(SMUDGE_SCATTER_DONE) ? .done : .callerMust
+      }
+    }
+  }
+
+  /// The words, for reading.
+  func withWords<R: ~Copyable, E: Error>(_ body: (Span<UInt64>) throws(E) -> R) throws(E) -> R {
+    let words = unsafe UnsafeBufferPointer(start: base, count: wordCount)
+    return try unsafe body(words.span)
+  }
+}
+
+// Sound: the value is the only owner of its memory.
+extension BitmapStorage: @unchecked Sendable {}

@@ -1,0 +1,131 @@
+/// Runs of dirty pages, found by way of the summaries.
+extension PageBitmap {
+  /// The first run that ends at or after `page`, clipped to begin no earlier. Nil when there is none.
+  public func nextRun(from page: UInt64) -> PageRun? {
+    guard let first = nextDirty(from: page) else { return nil }
+    return PageRun(first: first, last: lastOfRun(first))
+  }
+
+  public func forEachRun(_ body: (PageRun) -> Void) {
+    var page: UInt64 = 0
+    while let run = nextRun(from: page) {
+      body(run)
+      page = run.last &+ 1
+    }
+  }
+
+  /// Takes up to `pageCountMax` dirty pages from `page` on out of the bitmap: they are clean after.
+  ///
+  /// - Parameter runs: gets at most `runCountMax` more runs, in order.
+  /// - Returns: where to go on; nil when no dirty page is left from `page` on.
+  public mutating func takeRuns(
+    from page: UInt64, pageCountMax: UInt64, into runs: inout [PageRun], runCountMax: Int
+  ) -> UInt64? {
+    var next = page
+    var left = pageCountMax
+    var room = runCountMax
+    while let first = nextDirtyCleaning(from: next) {
+      guard left > 0, room > 0 else { return first }
+      var last = lastOfRun(first)
+      if last &- first >= left { last = first &+ left &- 1 }
+      remove(first: first, last: last)
+      runs.append(PageRun(first: first, last: last))
+      left &-= last &- first &+ 1
+      room -= 1
+      next = last &+ 1
+    }
+    return nil
+  }
+
+  /// Moves all dirty pages from this bitmap into `other`: fetch and clear. Clean words are passed
+  /// over by the summaries and are not written.
+  /// - Returns: how many pages were clean in `other`.
+  /// - Precondition: both have the same page count.
+  public mutating func move(into other: inout PageBitmap) -> UInt64 {
+    let newly = other.formUnion(self)
+    removeAll()
+    return newly
+  }
+
+  private func nextDirty(from page: UInt64) -> UInt64? {
+    guard page < pageCount, !isEmpty else { return nil }
+    var word = Int(page &>> 6)
+    let bits = storage.word(word) & (UInt64.max &<< (page & 63))
+    if bits != 0 { return UInt64(word) &* 64 &+ UInt64(bits.trailingZeroBitCount) }
+    word &+= 1
+    while word & 7 != 0 {
+      if storage.word(word) != 0 { return dirtyPage(inWord: word) }
+      word &+= 1
+    }
+    var line = word / 8
+    while let marked = nextMarkedLine(from: line) {
+      for word in (marked &* 8)..<(marked &* 8 &+ 8) where storage.word(word) != 0 {
+        return dirtyPage(inWord: word)
+      }
+      line = marked &+ 1
+    }
+    return nil
+  }
+
+  /// The same, and clears the summary of lines it finds to be zero, so that the next sweep is spared
+  /// the look.
+  private mutating func nextDirtyCleaning(from page: UInt64) -> UInt64? {
+    guard page < pageCount, !isEmpty else { return nil }
+    var word = Int(page &>> 6)
+    let bits = storage.word(word) & (UInt64.max &<< (page & 63))
+    if bits != 0 { return UInt64(word) &* 64 &+ UInt64(bits.trailingZeroBitCount) }
+    word &+= 1
+    while word & 7 != 0 {
+      if storage.word(word) != 0 { return dirtyPage(inWord: word) }
+      word &+= 1
+    }
+    if storage.lineIsZero(word / 8 &- 1) { storage.clearLine(word / 8 &- 1) }
+    var line = word / 8
+    while let marked = nextMarkedLine(from: line) {
+      for word in (marked &* 8)..<(marked &* 8 &+ 8) where storage.word(word) != 0 {
+        return dirtyPage(inWord: word)
+      }
+      storage.clearLine(marked)
+      line = marked &+ 1
+    }
+    return nil
+  }
+
+  @inline(__always) private func dirtyPage(inWord word: Int) -> UInt64 {
+    UInt64(word) &* 64 &+ UInt64(storage.word(word).trailingZeroBitCount)
+  }
+
+  private func nextMarkedLine(from line: Int) -> Int? {
+    var summary = line &>> 6
+    guard summary < storage.lineWordCount else { return nil }
+    let bits = storage.lineWord(summary) & (UInt64.max &<< UInt64(line & 63))
+    if bits != 0 { return summary &* 64 &+ bits.trailingZeroBitCount }
+    summary &+= 1
+    var block = summary &>> 6
+    guard block < storage.blockWordCount else { return nil }
+    var blockBits = storage.blockWord(block) & (UInt64.max &<< UInt64(summary & 63))
+    while true {
+      while blockBits != 0 {
+        let found = block &* 64 &+ blockBits.trailingZeroBitCount
+        blockBits &= blockBits &- 1
+        let lines = storage.lineWord(found)
+        if lines != 0 { return found &* 64 &+ lines.trailingZeroBitCount }
+      }
+      block &+= 1
+      guard block < storage.blockWordCount else { return nil }
+      blockBits = storage.blockWord(block)
+    }
+  }
+
+  /// The last page of the run that holds `first`, a dirty page.
+  private func lastOfRun(_ first: UInt64) -> UInt64 {
+    var word = Int(first &>> 6)
+    var clear = ~storage.word(word) & (UInt64.max &<< (first & 63))
+    while clear == 0 {
+      word &+= 1
+      guard word < storage.wordCount else { return pageCount &- 1 }
+      clear = ~storage.word(word)
+    }
+    return UInt64(word) &* 64 &+ UInt64(clear.trailingZeroBitCount) &- 1
+  }
+}

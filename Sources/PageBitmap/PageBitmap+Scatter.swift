@@ -1,0 +1,83 @@
+public import Addressing
+
+extension PageBitmap {
+  /// Marks the pages behind the set bits of a query.
+  ///
+  /// Mappings of whole pages, on both sides the same size, take the kernels' fast paths; all others
+  /// are followed run by run. A page of which only a part was dirty is dirty.
+  ///
+  /// - Parameters:
+  ///   - mappings: in IOVA order, not overlapping. Bits outside them, and bits under mappings that
+  ///     may not be written, mark nothing.
+  ///   - gpaFirst: the GPA of this bitmap's first page. GPA outside the bitmap marks nothing here.
+  public mutating func scatter(
+    _ query: borrowing QueryBitmap, through mappings: Span<Mapping>, gpaFirst: GPA
+  ) -> ScatterCount {
+    guard let window = query.window, !mappings.isEmpty else { return ScatterCount() }
+    var cursor = ScatterCursor(gpaFirst: gpaFirst, window: window, pageSize: query.pageSize)
+    // Bits before the first mapping need no look.
+    if mappings[0].iova.first > window.first {
+      cursor.pageNext =
+        (mappings[0].iova.first.rawValue &- window.first.rawValue) &>> query.pageSize.shift
+    }
+    if query.pageSize == pageSize && gpaFirst.isAligned(to: pageSize) {
+      return scatterByKernel(query, mappings, &cursor)
+    }
+    var count = ScatterCount()
+    for index in mappings.indices {
+      let slow = followRuns(query, mappings[index], gpaFirst)
+      count.dirtyPages &+= slow.dirtyPages
+      count.newlyDirtyPages &+= slow.newlyDirtyPages
+    }
+    return count
+  }
+
+  private mutating func scatterByKernel(
+    _ query: borrowing QueryBitmap, _ mappings: Span<Mapping>, _ cursor: inout ScatterCursor
+  ) -> ScatterCount {
+    var slow = ScatterCount()
+    while query.withWords({ words in storage.scatter(words, mappings, &cursor) }) == .callerMust {
+      let mapping = mappings[cursor.mappingNext]
+      let count = followRuns(query, mapping, cursor.gpaFirst)
+      slow.dirtyPages &+= count.dirtyPages
+      slow.newlyDirtyPages &+= count.newlyDirtyPages
+      cursor.mappingNext &+= 1
+      guard mapping.iova.last < cursor.window.last else { break }
+      // The page in which this mapping ends may be the next one's first.
+      let offset = mapping.iova.last.rawValue &+ 1 &- cursor.window.first.rawValue
+      cursor.pageNext = max(cursor.pageNext, offset &>> cursor.pageSize.shift)
+    }
+    dirtyCount &+= cursor.count.newlyDirtyPages
+    slow.dirtyPages &+= cursor.count.dirtyPages
+    slow.newlyDirtyPages &+= cursor.count.newlyDirtyPages
+    return slow
+  }
+
+  /// One mapping, whatever its alignment and the page sizes.
+  private mutating func followRuns(
+    _ query: borrowing QueryBitmap, _ mapping: Mapping, _ gpaFirst: GPA
+  ) -> ScatterCount {
+    var count = ScatterCount()
+    guard mapping.isWritable, let own = gpaRange(from: gpaFirst) else { return count }
+    var from = mapping.iova.first
+    while let run = query.nextDirtyRun(from: from, through: mapping.iova.last) {
+      if let part = mapping.clipped(to: run)?.gpa.intersection(own) {
+        count.dirtyPages &+= part.pageCount(query.pageSize)
+        let first = (part.first.rawValue &- gpaFirst.rawValue) &>> pageSize.shift
+        let last = (part.last.rawValue &- gpaFirst.rawValue) &>> pageSize.shift
+        count.newlyDirtyPages &+= insert(first: first, last: last)
+      }
+      guard run.last < mapping.iova.last, let next = run.last.advanced(byBytes: 1) else { break }
+      from = next
+    }
+    return count
+  }
+
+  /// The GPA this bitmap covers when its first page is at `gpaFirst`; clipped at 2^64-1.
+  private func gpaRange(from gpaFirst: GPA) -> GPARange? {
+    let (bytes, overflow) = pageCount.multipliedReportingOverflow(by: pageSize.bytes)
+    if bytes == 0 && !overflow { return nil }
+    return (overflow ? nil : GPARange(first: gpaFirst, byteCount: bytes))
+      ?? AddressRange(first: gpaFirst, last: GPA(UInt64.max))
+  }
+}
