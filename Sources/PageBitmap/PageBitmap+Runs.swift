@@ -1,6 +1,6 @@
 /// Runs of dirty pages, found by way of the summaries.
 extension PageBitmap {
-  /// The first run that ends at or after `page`, clipped to begin no earlier. Nil when there is none.
+  /// The first run that ends at or after `page`, clipped to begin no earlier; nil when none does.
   public func nextRun(from page: UInt64) -> PageRun? {
     guard let first = nextDirty(from: page) else { return nil }
     return PageRun(first: first, last: lastOfRun(first))
@@ -67,8 +67,8 @@ extension PageBitmap {
     return nil
   }
 
-  /// The same, and clears the summary of lines it finds to be zero, so that the next sweep is spared
-  /// the look.
+  /// The same, and clears the summary of lines it finds to be zero, so that the next sweep is
+  /// spared the look.
   private mutating func nextDirtyCleaning(from page: UInt64) -> UInt64? {
     guard page < pageCount, !isEmpty else { return nil }
     var word = Int(page &>> 6)

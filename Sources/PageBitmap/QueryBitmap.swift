@@ -23,7 +23,7 @@ public struct QueryBitmap: ~Copyable, Sendable {
   public var byteCount: Int { wordCount &* 8 }
   public var byteCountMax: Int { storage.wordCountMax &* 8 }
 
-  /// Bytes of bits a window of `window` in pages of `pageSize` needs; nil past what a machine holds.
+  /// Bytes of bits a window of `window` in pages of `pageSize` needs, nil past what a machine has.
   public static func byteCount(window: IOVARange, pageSize: PageSize) -> Int? {
     // Page counts of a window stay below 2^52 + 1.
     Int(exactly: (window.pageCount(pageSize) &+ 63) / 64 &* 8)

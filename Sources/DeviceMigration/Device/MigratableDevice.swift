@@ -77,7 +77,7 @@ public protocol MigratableDevice: AnyObject, Sendable {
   /// state or the device is stopped.
   func enterP2P() throws(DeviceError)
 
-  /// Phase 2 of stopping: the device stops, the rest of its state can be read. vCPUs must be stopped.
+  /// Phase 2 of stopping: the device stops, the rest of its state can be read. vCPUs are stopped.
   func beginStopCopy() throws(DeviceError)
 
   /// Ends saving after `end`: to STOP. May be slow, and belongs outside the downtime.
@@ -92,8 +92,8 @@ public protocol MigratableDevice: AnyObject, Sendable {
   /// One chunk as the source gave it, whole.
   func load(_ chunk: RawSpan) throws(DeviceError)
 
-  /// All chunks are there. A v2 device checks them and goes to STOP; a v1 device checks them when it
-  /// runs.
+  /// All chunks are there. A v2 device checks them and goes to STOP; a v1 device checks them when
+  /// it runs.
   func finishResuming() throws(DeviceError)
 
   /// Phase 1 of starting: to RUNNING_P2P, from wherever the device is. Does nothing where there is
@@ -122,7 +122,7 @@ public enum DeviceChunk {
   /// Bytes in one chunk: it travels in one section of the stream, with 4 KiB left for what goes
   /// before it.
   public static let byteCountMax = Limits.streamSectionByteCountMax - 4096
-  /// Bytes asked for at once unless told otherwise: more was no faster on the devices QEMU's authors
-  /// measured.
+  /// Bytes asked for at once unless told otherwise: more was no faster on the devices QEMU's
+  /// authors measured.
   public static let byteCountDefault = 1 << 20
 }

@@ -8,8 +8,8 @@ public protocol VFIOMigrationV2: AnyObject, Sendable {
   func state() throws(DeviceError) -> DeviceState
 
   /// SET of VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: walks the arcs to `state` and returns when it is
-  /// there. A session only when the last arc opens one (``SessionEffect/opens``). After a failure the
-  /// device may be in the old state, any state on the path, or ERROR.
+  /// there. A session only when the last arc opens one (``SessionEffect/opens``). After a failure
+  /// the device may be in the old state, any state on the path, or ERROR.
   func setState(_ state: DeviceState) throws(DeviceError) -> (any DeviceDataSession)?
 
   /// GET of VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: an estimate in bytes of what STOP_COPY will give.
