@@ -115,8 +115,9 @@ if exists("Tools/bench/main") {
 // tests that belong to no one module
 targets += [
   .target(
-    name: "TestSupport", dependencies: ["Addressing"], path: "Tests/TestSupport",
-    swiftSettings: strict),
+    name: "TestSupport",
+    dependencies: ["Addressing", "PageBitmap", "IOVAMapping", "DMAContainer"],
+    path: "Tests/TestSupport", swiftSettings: strict),
   .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: strict),
 ]
 

@@ -75,7 +75,7 @@ public final class SimulatedType1: DMAContainer {
       state.devices[port.device].pins?.remove(0...UInt64.max >> 12)
       guard wasEverything, !state.hasUnpinnedScope, state.domains[0].isTracking else { return }
       var mapped: [IOVARange] = []
-      state.table.forEach { mapped.append($0.iova) }
+      state.table.forEach(in: .wholeSpace) { mapped.append($0.iova) }
       for range in mapped { state.domains[0].dirty.insert(SimulatedIOMMU.pages(range)) }
     }
   }

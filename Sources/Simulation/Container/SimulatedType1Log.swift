@@ -33,7 +33,7 @@ final class SimulatedType1Log: DirtyLog {
     if let fault, fault.moment != .after { throw fault.error(.startLog, name) }
     try iommu.state.withLock { (state: inout SimulatedIOMMU.State) throws(ContainerError) in
       var tooLarge: IOVARange?
-      state.table.forEach {
+      state.table.forEach(in: .wholeSpace) {
         if $0.iova.pageCount(iommu.pageSize) > 0x7fff_ffff { tooLarge = $0.iova }
       }
       if let tooLarge {
