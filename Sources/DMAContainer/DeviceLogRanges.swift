@@ -5,7 +5,7 @@ public import IOVAMapping
 /// smallest gaps joined, which keeps the logged bytes fewest (a device has a limit on those too).
 ///
 /// Invariants:
-/// 1. The ranges rise, do not overlap or touch, consist of whole pages, and hold all that was given.
+/// 1. The ranges rise, do not overlap or touch, consist of whole pages, and hold all of the input.
 /// 2. No other choice of as many ranges holds fewer bytes.
 public struct DeviceLogRanges: Hashable, Sendable {
   public let ranges: [IOVARange]

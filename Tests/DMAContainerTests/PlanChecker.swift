@@ -153,8 +153,8 @@ struct PlanWorld {
     return world
   }
 
-  /// Every world of `blocks` blocks of 64 pages: a hole, a new mapping (writable or not), or more of
-  /// the one before.
+  /// Every world of `blocks` blocks of 64 pages: a hole, a new mapping (writable or not), or more
+  /// of the one before.
   static func every(blocks: Int, _ body: (PlanWorld) throws -> Void) rethrows {
     for code in 0..<(1 << (2 * blocks)) {
       var world = PlanWorld()

@@ -163,7 +163,8 @@ import Testing
     }
   }
 
-  @Test func `a mapping past the largest bitmap is named and its neighbours are asked for`() throws {
+  @Test func `a mapping past the largest bitmap is named and its neighbours are asked for`() throws
+  {
     var world = PlanWorld()
     world.map(0, 10, .readWrite)
     world.map(10, 65, .readWrite)
@@ -213,7 +214,8 @@ import Testing
         table, in: part, logged: [PlanWorld.range(0, 100)]) == [.window(part)])
   }
 
-  @Test func `mappings up to the last address are asked for, and query pages may be larger`() throws {
+  @Test func `mappings up to the last address are asked for, and query pages may be larger`() throws
+  {
     var table = MappingTable(retiredCountMax: 0)
     let top = IOVARange(first: IOVA(0xffff_ffff_ffff_f000), last: IOVA(UInt64.max))
     try table.map(top, to: GPA(0), permissions: .readWrite)

@@ -46,7 +46,8 @@ import Testing
     #expect(start(log, [Self.range(0, 1)]) == ContainerErrno.einval)
   }
 
-  @Test func `it logs its ranges only, answers after an unmap, and clears what it reports`() throws {
+  @Test func `it logs its ranges only, answers after an unmap, and clears what it reports`() throws
+  {
     let memory = ContainerTestMemory()
     let container = SimulatedIOMMUFD(memory: memory)
     let log = SimulatedDeviceLog(name: "log")

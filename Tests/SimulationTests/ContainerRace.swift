@@ -20,7 +20,7 @@ final class ContainerRace: Sendable {
   private let memory: ContainerTestMemory
   private let port: any DMAPort
   private let seed: UInt64
-  private let tracker: Mutex<Tracker>
+  private let tracker: VisibleMutex<Tracker>
   private let writes = Atomic<Int>(0)
   /// Writes tried, refused ones counted.
   private let tries = Atomic<Int>(0)
@@ -33,7 +33,7 @@ final class ContainerRace: Sendable {
     self.memory = memory
     self.port = port
     self.seed = seed
-    self.tracker = Mutex(
+    self.tracker = VisibleMutex(
       Tracker(driver: ContainerDriver(container), random: SeededGenerator(seed: seed)))
   }
 

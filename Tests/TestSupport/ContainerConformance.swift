@@ -3,8 +3,8 @@ public import DMAContainer
 import IOVAMapping
 import PageBitmap
 
-/// A container under test with one device, and guest memory of `ramPageCount` pages from `gpaFirst`.
-/// A laboratory that has the hardware makes one around the real kernel.
+/// A container under test with one device, and guest memory of `ramPageCount` pages from
+/// `gpaFirst`. A laboratory that has the hardware makes one around the real kernel.
 public struct ContainerFixture {
   public let container: any DMAContainer
   /// Lets the device write some bytes at the IOVA; returns the GPA they went to, nil when refused.
@@ -50,7 +50,11 @@ public enum ContainerConformance {
   /// Runs every check on a fixture of its own.
   public static func problems(_ make: () -> ContainerFixture) -> [String] {
     checks.flatMap { name, check in
-      do { return try check(make()).map { "\(name): \($0)" } } catch { return ["\(name): \(error)"] }
+      do {
+        return try check(make()).map { "\(name): \($0)" }
+      } catch {
+        return ["\(name): \(error)"]
+      }
     }
   }
 

@@ -1,4 +1,4 @@
-/// Page numbers, in words of 64 where there are any: dirty bits that may lie anywhere in 2^64 bytes.
+/// Page numbers, in words of 64 where there are any: dirty bits anywhere in 2^64 bytes.
 struct PageSet: Sendable {
   private var words: [UInt64: UInt64] = [:]
 

@@ -1,7 +1,6 @@
 public import Addressing
 public import DMAContainer
 import IOVAMapping
-import Synchronization
 
 /// One device's way to memory, through its container's translation.
 public final class SimulatedDevicePort: DMAPort {

@@ -1,7 +1,6 @@
 import Addressing
 import DMAContainer
 import IOVAMapping
-import Synchronization
 
 /// The translation of one container as it stands, and the dirty bits of its domains. What the
 /// simulated type1 container and the simulated IOAS share.
@@ -12,7 +11,7 @@ import Synchronization
 ///
 /// Invariants:
 /// 1. Translation, memory write and mark are one step under one lock, which map, unmap and query
-///    take too: a write is either seen by the log of the mapping it went through, or did not happen.
+///    take too: a write is seen by the log of the mapping it went through, or did not happen.
 /// 2. Dirty bits and pins exist for mapped pages only.
 /// 3. Dirty pages are marked after memory is written: a reader that takes the mark sees the bytes.
 final class SimulatedIOMMU: Sendable {
@@ -44,7 +43,7 @@ final class SimulatedIOMMU: Sendable {
   let memory: any SimulatedMemory
   let pageSize: PageSize
   let recordsWrites: Bool
-  let state: Mutex<State>
+  let state: VisibleMutex<State>
 
   init(
     name: String, memory: any SimulatedMemory, pageSize: PageSize, mappingCountMax: Int,
@@ -56,7 +55,7 @@ final class SimulatedIOMMU: Sendable {
     self.recordsWrites = recordsWrites
     let table = MappingTable(
       policy: .refuse, pageSize: pageSize, mappingCountMax: mappingCountMax, retiredCountMax: 0)
-    self.state = Mutex(State(table: table))
+    self.state = VisibleMutex(State(table: table))
   }
 
   func attach(

@@ -2,7 +2,6 @@ public import Addressing
 public import DMAContainer
 import IOVAMapping
 public import PageBitmap
-import Synchronization
 
 /// An iommufd IOAS with its hardware page tables (HWPTs), with the rules and error numbers of
 /// drivers/iommu/iommufd, Linux 7.3. Each HWPT is a dirty log of its own.
@@ -13,7 +12,7 @@ public final class SimulatedIOMMUFD: DMAContainer {
   private let pageSizes: PageSizeSet
   /// What attaching straight to an IOAS makes: a HWPT that does not track.
   private let automatic: SimulatedHWPT
-  private let hwpts: Mutex<[SimulatedHWPT]>
+  private let hwpts: VisibleMutex<[SimulatedHWPT]>
 
   /// - Parameters:
   ///   - pageSizes: the smallest is the IOAS alignment.
@@ -35,7 +34,7 @@ public final class SimulatedIOMMUFD: DMAContainer {
       name: "\(name) automatic HWPT", iommu: iommu, hasDirtyBits: false,
       entrySizes: PageSizeSet(iommu.pageSize), faults: faults)
     self.automatic = automatic
-    self.hwpts = Mutex([automatic])
+    self.hwpts = VisibleMutex([automatic])
   }
 
   // MARK: devices

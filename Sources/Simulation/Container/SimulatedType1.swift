@@ -2,7 +2,6 @@ public import Addressing
 public import DMAContainer
 import IOVAMapping
 public import PageBitmap
-import Synchronization
 
 /// A type1 container (v2) with the rules, limits and error numbers of
 /// drivers/vfio/vfio_iommu_type1.c, Linux 7.3.
