@@ -31,9 +31,10 @@ package enum DeviceBytes {
   }
 
   package static func writing<R, E: Error>(
-    _ bytes: inout [UInt8], _ body: (inout MutableRawSpan) throws(E) -> R
+    _ bytes: inout [UInt8], first count: Int, _ body: (inout MutableRawSpan) throws(E) -> R
   ) throws(E) -> R {
-    var span = bytes.mutableSpan
+    var whole = bytes.mutableSpan
+    var span = whole._mutatingExtracting(first: count)
     var raw = unsafe span.mutableBytes
     return try body(&raw)
   }

@@ -31,12 +31,11 @@ extension MigratableDeviceV1 {
       let size = try migration.readDataSize()
       let count = try checkedByteCount(
         offset: offset, byteCount: size, operation: "read data_size")
-      buffer.append(contentsOf: repeatElement(0, count: count))
-      try DeviceBytes.writing(&buffer) { (span) throws(DeviceError) in
+      try scratch.read(count, into: &buffer) { (span) throws(DeviceError) in
         try migration.readData(atRegionOffset: offset, into: &span)
+        return ((), count)
       }
     } catch {
-      buffer.removeAll(keepingCapacity: true)
       throw located(error)
     }
     unfinished.withLock { $0 = nil }

@@ -20,6 +20,7 @@ public final class MigratableDeviceV1: MigratableDevice {
   let migration: any VFIOMigrationV1
   let configuration: PCIConfiguration?
   let course: DeviceCourse
+  let scratch = ChunkScratch()
   /// `pending_bytes` as read before a chunk that is prepared and could not be read to its end; the
   /// reads after it may be repeated, that of `pending_bytes` may not.
   let unfinished = Mutex<UInt64?>(nil)

@@ -21,48 +21,34 @@ extension MigratableDeviceV2 {
     guard let session else {
       throw wrongState("read state", detail: "no data session is open")
     }
-    let count = min(byteCountMax, DeviceChunk.byteCountMax)
-    buffer.append(contentsOf: repeatElement(0, count: count))
+    let asked = min(byteCountMax, DeviceChunk.byteCountMax)
     let outcome: ReadOutcome
     do throws(DeviceError) {
-      outcome = try DeviceBytes.writing(&buffer) { (span) throws(DeviceError) in
-        try session.read(into: &span)
+      outcome = try scratch.read(asked, into: &buffer) { (span) throws(DeviceError) in
+        let outcome = try session.read(into: &span)
+        if case .bytes(let count) = outcome, (1...asked).contains(count) { return (outcome, count) }
+        return (outcome, 0)
       }
     } catch {
-      buffer.removeAll(keepingCapacity: true)
       throw located(error)
     }
-    return try settle(outcome, in: state, buffer: &buffer)
-  }
-
-  private func settle(
-    _ outcome: ReadOutcome, in state: DeviceState, buffer: inout [UInt8]
-  ) throws(DeviceError) -> ChunkOutcome {
-    let asked = buffer.count
     switch outcome {
-    case .bytes(let count) where (1...asked).contains(count):
-      buffer.removeLast(asked - count)
-      return .chunk
-    case .bytes(let count):
-      buffer.removeAll(keepingCapacity: true)
-      throw located(
-        DeviceError(
-          .protocolBroken, object: name, operation: "read state",
-          detail: "\(count) bytes came of \(asked) asked for"))
+    case .bytes(let count) where buffer.isEmpty:
+      throw broken("\(count) bytes came of \(asked) asked for")
+    case .bytes: return .chunk
     case .temporaryEnd where state == .stopCopy:
-      buffer.removeAll(keepingCapacity: true)
-      throw located(
-        DeviceError(
-          .protocolBroken, object: name, operation: "read state", errno: .enomsg,
-          detail: "in STOP_COPY there is no temporary end"))
+      throw broken("in STOP_COPY there is no temporary end", errno: .enomsg)
     case .end where state == .stopCopy:
-      buffer.removeAll(keepingCapacity: true)
       course.hasEnded = true
       return .end
-    case .temporaryEnd, .end:
-      buffer.removeAll(keepingCapacity: true)
-      return .drainedForNow
+    case .temporaryEnd, .end: return .drainedForNow
     }
+  }
+
+  private func broken(_ detail: String, errno: DeviceErrno = .none) -> DeviceError {
+    located(
+      DeviceError(
+        .protocolBroken, object: name, operation: "read state", errno: errno, detail: detail))
   }
 
   public func pendingEstimate() -> PendingEstimate {

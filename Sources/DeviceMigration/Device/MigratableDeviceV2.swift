@@ -15,6 +15,7 @@ public final class MigratableDeviceV2: MigratableDevice {
   let configuration: PCIConfiguration?
   let course: DeviceCourse
   let table: DeviceStateTable
+  let scratch = ChunkScratch()
   private let held = Mutex<(any DeviceDataSession)?>(nil)
 
   /// Asks the device for its features and its state. Does not fail: a device that does not answer
