@@ -1,0 +1,106 @@
+extension MigratableDeviceV2 {
+  public func beginPrecopy() throws(DeviceError) {
+    if let error = refresh() { throw error }
+    course.begin()
+    switch course.state {
+    case .stop: return
+    case .running, .runningP2P:
+      if table.supports(.precopy) { try move(to: .precopy) }
+    default: throw wrongState("begin pre-copy")
+    }
+  }
+
+  public func nextChunk(
+    into buffer: inout [UInt8], byteCountMax: Int
+  ) throws(DeviceError) -> ChunkOutcome {
+    precondition(byteCountMax > 0, "a chunk of no bytes was asked for")
+    buffer.removeAll(keepingCapacity: true)
+    let state = course.state
+    guard state.isSaving else { return .drainedForNow }
+    if course.hasEnded { return .end }
+    guard let session else {
+      throw wrongState("read state", detail: "no data session is open")
+    }
+    let asked = min(byteCountMax, DeviceChunk.byteCountMax)
+    let outcome: ReadOutcome
+    do throws(DeviceError) {
+      outcome = try scratch.read(asked, into: &buffer) { (span) throws(DeviceError) in
+        let outcome = try session.read(into: &span)
+        if case .bytes(let count) = outcome, (1...asked).contains(count) { return (outcome, count) }
+        return (outcome, 0)
+      }
+    } catch {
+      throw located(error)
+    }
+    switch outcome {
+    case .bytes(let count) where buffer.isEmpty:
+      throw broken("\(count) bytes came of \(asked) asked for")
+    case .bytes: return .chunk
+    case .temporaryEnd where state == .stopCopy:
+      throw broken("in STOP_COPY there is no temporary end", errno: .enomsg)
+    case .end where state == .stopCopy:
+      course.hasEnded = true
+      return .end
+    case .temporaryEnd, .end: return .drainedForNow
+    }
+  }
+
+  private func broken(_ detail: String, errno: DeviceErrno = .none) -> DeviceError {
+    located(
+      DeviceError(
+        .protocolBroken, object: name, operation: "read state", errno: errno, detail: detail))
+  }
+
+  public func pendingEstimate() -> PendingEstimate {
+    guard interface.isMigratable else { return .unknown }
+    var initial: UInt64?
+    var dirty: UInt64?
+    if course.state.isPrecopy, let info = try? session?.precopyInfo() {
+      initial = info.initialBytes
+      dirty = info.dirtyBytes
+    }
+    return PendingEstimate(
+      precopyInitialBytes: initial, precopyDirtyBytes: dirty,
+      stopCopyBytes: try? migration.stopCopyByteCount())
+  }
+
+  public func enterP2P() throws(DeviceError) {
+    switch course.state {
+    case .running where table.supports(.runningP2P): try move(to: .runningP2P)
+    case .precopy where table.supports(.precopyP2P): try move(to: .precopyP2P)
+    case .running, .precopy, .runningP2P, .precopyP2P, .stop: return
+    case .error, .stopCopy, .resuming: throw wrongState("enter P2P")
+    }
+  }
+
+  public func beginStopCopy() throws(DeviceError) {
+    switch course.state {
+    case .running, .runningP2P, .precopy, .precopyP2P, .stop: try move(to: .stopCopy)
+    case .error, .stopCopy, .resuming: throw wrongState("begin stop-and-copy")
+    }
+  }
+
+  public func finishSaving() throws(DeviceError) {
+    guard course.state == .stopCopy else { throw wrongState("finish saving") }
+    guard course.hasEnded else {
+      throw wrongState("finish saving", detail: "the end of its state has not been read")
+    }
+    try move(to: .stop)
+  }
+
+  public func stop() throws(DeviceError) {
+    switch course.state {
+    case .stop: return
+    case .running, .runningP2P: try move(to: .stop)
+    default: throw wrongState("stop", detail: "a migration is under way")
+    }
+  }
+
+  public func saveConfiguration() throws(DeviceError) -> [UInt8]? {
+    guard let configuration else { return nil }
+    guard course.state == .stop || course.state == .stopCopy else {
+      throw wrongState("save the PCI configuration")
+    }
+    return try configuration.save(deviceName: name)
+  }
+}
