@@ -1,0 +1,107 @@
+public import Addressing
+public import GuestDirtyLog
+public import PageBitmap
+import DMAContainer
+import EventTrace
+import IOVAMapping
+import Synchronization
+
+/// What a virtual IOMMU tells a client for MAP and UNMAP events.
+extension DirtyTracker {
+  /// The guest maps. Mapped so already: nothing happens. Mapped otherwise: the old mapping goes
+  /// first and its dirt is credited to the page it had.
+  public func iommuMap(
+    _ id: ContainerID, _ iova: IOVARange, to gpa: GPA, permissions: Permissions
+  ) throws(TrackerError) {
+    guard let record = settings.record else { return try map(id, iova, gpa, permissions) }
+    try gate.withLock { (_) throws(TrackerError) in
+      record.appendMapped(
+        container: id.rawValue, iova: iova, gpaFirst: gpa, permissions: permissions)
+      try map(id, iova, gpa, permissions)
+    }
+  }
+
+  private func map(
+    _ id: ContainerID, _ iova: IOVARange, _ gpa: GPA, _ permissions: Permissions
+  ) throws(TrackerError) {
+    let tracked = try container(id)
+    guard !permissions.isEmpty else { throw .noPermissions(container: tracked.name, iova) }
+    guard let last = gpa.advanced(byBytes: iova.lastOffset) else {
+      throw .mapping(container: tracked.name, .gpaOverflow(iova, gpaFirst: gpa))
+    }
+    let behind = AddressRange(first: gpa, last: last)
+    guard let hva = settings.memory.hva(behind: behind) else {
+      throw .notContiguous(container: tracked.name, iova, behind)
+    }
+    let request = MapRequest(iova: iova, gpaFirst: gpa, hvaFirst: hva, permissions: permissions)
+    try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+      guard !op.isRemoved else { throw .unknownContainer(id) }
+      guard op.addressSpace == .remapped else {
+        throw .notRemapped(container: tracked.name, iova)
+      }
+      try tracked.map(&op, request)
+    }
+  }
+
+  /// The guest unmaps, or invalidates: exactly what is mapped, more, less, or what was never mapped,
+  /// up to all 2^64 bytes. Without effect on a container no vIOMMU translates for.
+  public func iommuUnmap(_ id: ContainerID, _ iova: IOVARange) throws(TrackerError) {
+    guard let record = settings.record else { return try unmap(id, iova) }
+    try gate.withLock { (_) throws(TrackerError) in
+      record.appendUnmapped(container: id.rawValue, iova: iova)
+      try unmap(id, iova)
+    }
+  }
+
+  private func unmap(_ id: ContainerID, _ iova: IOVARange) throws(TrackerError) {
+    let tracked = try container(id)
+    try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+      guard op.addressSpace == .remapped else { return }
+      try tracked.unmap(&op, iova)
+    }
+  }
+
+  /// The VMM has unmapped and got this bitmap for it.
+  public func iommuUnmapped(
+    _ id: ContainerID, _ iova: IOVARange, dirty: borrowing QueryBitmap
+  ) throws(TrackerError) {
+    try taking(.unmappedByVMM(container: id.rawValue, iova: iova, dirty: Self.runs(dirty))) {
+      () throws(TrackerError) in
+      let tracked = try container(id)
+      try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+        try tracked.unmapped(&op, iova, dirty)
+      }
+    }
+  }
+
+  /// The VMM has unmapped, and knows nothing of what was written: all of it counts.
+  public func iommuUnmapped(_ id: ContainerID, _ iova: IOVARange) throws(TrackerError) {
+    let tracked = try container(id)
+    guard !tracked.performsCalls else {
+      throw .notOwnedByVMM(container: tracked.name, iova)
+    }
+    try taking(.unmappedByVMM(container: id.rawValue, iova: iova, dirty: nil)) {
+      () throws(TrackerError) in
+      try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+        try tracked.unmap(&op, iova)
+      }
+    }
+  }
+
+  private static func runs(_ dirty: borrowing QueryBitmap) -> [IOVARange] {
+    var runs: [IOVARange] = []
+    dirty.forEachDirtyRun { runs.append($0) }
+    return runs
+  }
+
+  /// The vIOMMU tells every translation that is live. What is mapped so already is not mapped
+  /// again; what the replay leaves out stays, since its unmap is still to come.
+  public func iommuReplay(_ id: ContainerID, _ mappings: [Mapping]) throws(TrackerError) {
+    try taking(.translationsReplayed(container: id.rawValue, mappings)) {
+      () throws(TrackerError) in
+      for mapping in mappings {
+        try map(id, mapping.iova, mapping.gpaFirst, mapping.permissions)
+      }
+    }
+  }
+}
