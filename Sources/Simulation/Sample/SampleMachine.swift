@@ -1,0 +1,172 @@
+import Addressing
+import CPUDirty
+import DMAContainer
+public import DeviceMigration
+public import DirtyTracker
+public import GuestDirtyLog
+import PageBitmap
+import Synchronization
+
+/// A whole virtual machine without a hypervisor: RAM in a memfd, vCPUs and devices that are threads,
+/// a guest that maps and unmaps through its vIOMMU, and the tracker a VMM would have.
+///
+/// vCPUs write through one mapping of RAM, which PAGEMAP_SCAN watches; devices through another,
+/// which it can not see. So a page that only a device wrote arrives only if the tracker does its
+/// work.
+///
+/// States:
+///
+///     made ──start──> running <──resumeVCPUs / stopVCPUs──> stopped ──shutDown──> ended
+///     made ──restoreState, resumeVCPUs──> arrived (nothing runs yet) ──start──> running
+///
+/// One thread drives it, the one that drives the migration.
+public final class SampleMachine: MigratingMachine {
+  public let options: SampleOptions
+  public let ram: GuestRAM
+  public let ledger: WriteLedger
+  public let tracker: DirtyTracker
+  public let containers: [SampleContainer]
+  public let devices: [SampleDevice]
+  /// What watches the vCPUs' writes.
+  public let cpuSource: any CPUDirtySource
+  /// Why it is not the kernel that watches them; nil where it is.
+  public let fallbackReason: String?
+  public private(set) var isRunning = false
+  let vcpus: [VirtualCPU]
+  private var hasThreads = false
+
+  /// - Throws: ``SampleError``.
+  public init(_ options: SampleOptions) throws(SampleError) {
+    self.options = options
+    let layout = GuestLayout(
+      byteCount: options.memoryByteCount, lowByteCountMax: options.memoryByteCount / 4 * 3)
+    let ledger = WriteLedger(layout: layout)
+    self.ledger = ledger
+    do throws(GuestError) {
+      ram = try GuestRAM(layout: layout, ledger: ledger)
+    } catch {
+      throw SampleError("\(error)")
+    }
+    let watch = try Self.watch(ram)
+    cpuSource = watch.source
+    fallbackReason = watch.fallbackReason
+    let log = GuestDirtyLog()
+    tracker = DirtyTracker(log: log, cpu: watch.source, omitting: options.omitting)
+    vcpus = Self.vcpus(options, ram, watch.marks)
+    let built: (containers: [SampleContainer], devices: [SampleDevice])
+    do throws(TrackerError) {
+      tracker.begin()
+      for region in ram.ramRegions { try tracker.regionAdded(region) }
+      try tracker.commit()
+      built = try Self.populate(options, ram, tracker)
+    } catch {
+      throw SampleError("\(error)")
+    }
+    containers = built.containers
+    devices = built.devices
+  }
+
+  private static func watch(_ ram: GuestRAM) throws(SampleError) -> SampleWatch {
+    switch PagemapScan.availability() {
+    case .available:
+      return SampleWatch(
+        source: PagemapScanSource(regions: ram.ramRegions), fallbackReason: nil, marks: nil)
+    case .unavailable(let error):
+      do {
+        let marked = try MarkedWrites(regions: ram.ramRegions)
+        return SampleWatch(source: marked, fallbackReason: "\(error)") { marked.wrote($0) }
+      } catch {
+        throw SampleError("\(error)")
+      }
+    }
+  }
+
+  private static func vcpus(
+    _ options: SampleOptions, _ ram: GuestRAM, _ marks: (@Sendable (GPARange) -> Void)?
+  ) -> [VirtualCPU] {
+    // The lower half is the processors', so that devices also write where no processor does.
+    let share = max(ram.layout.pageCount / 2 / UInt64(options.vcpuCount), 1)
+    return (0..<options.vcpuCount).map { index in
+      let first = UInt64(index) &* share
+      let pattern = WritePattern(
+        pages: first..<(first &+ share), hotPageCount: min(share / 8, 1024))
+      return VirtualCPU(
+        writer: UInt64(index) &+ 1, ram: ram, pattern: pattern, seed: options.seed,
+        pagesPerSecond: options.vcpuPagesPerSecond, marks: marks)
+    }
+  }
+
+  /// As ``MigrationSource`` wants them. In this guest no device can reach another: its mappings are
+  /// of RAM.
+  public var migratingDevices: [MigratingDevice] {
+    devices.map { MigratingDevice($0.migratable, startsPeerToPeer: false) }
+  }
+
+  // MARK: running
+
+  /// What a source has that a destination gets from it: half of RAM is filled, devices are set up.
+  public func boot() throws(SampleError) {
+    ram.fill(seed: options.seed)
+    do throws(DeviceError) {
+      for (number, device) in devices.enumerated() { try device.bootConfiguration(number) }
+    } catch {
+      throw SampleError("\(error)")
+    }
+  }
+
+  /// Starts vCPUs, the guest's drivers and the devices' DMA.
+  public func start() throws(SampleError) {
+    precondition(!hasThreads, "a machine is started once")
+    hasThreads = true
+    do throws(GuestError) {
+      for container in containers { try container.thread.start() }
+      for device in devices { try device.thread.start() }
+      for vcpu in vcpus { try vcpu.start() }
+    } catch {
+      throw SampleError("\(error)")
+    }
+    isRunning = true
+  }
+
+  /// Pauses what the guest runs: its processors, and with them its drivers. Devices go on until
+  /// their state stops them.
+  public func stopVCPUs() throws(MachineError) {
+    for container in containers { container.thread.pause() }
+    for vcpu in vcpus { vcpu.pause() }
+    isRunning = false
+  }
+
+  /// On a destination the guest stays still until `start`, so that its memory can be compared.
+  public func resumeVCPUs() throws(MachineError) {
+    for vcpu in vcpus { vcpu.resume() }
+    for container in containers { container.thread.resume() }
+    isRunning = true
+  }
+
+  /// Ends every thread.
+  public func shutDown() {
+    for container in containers { container.thread.stop() }
+    for vcpu in vcpus { vcpu.stop() }
+    for device in devices { device.thread.stop() }
+    isRunning = false
+  }
+
+  public func saveState() throws(MachineError) -> [UInt8] { SampleState(of: self).encoded() }
+
+  public func restoreState(_ bytes: [UInt8]) throws(MachineError) {
+    try SampleState(decoding: bytes).restore(into: self)
+  }
+}
+
+/// Who watches vCPU writes.
+struct SampleWatch {
+  let source: any CPUDirtySource
+  let fallbackReason: String?
+  var marks: (@Sendable (GPARange) -> Void)?
+}
+
+/// The sample machine could not be made, or could not go on.
+public struct SampleError: Error, Hashable, Sendable, CustomStringConvertible {
+  public let description: String
+  public init(_ description: String) { self.description = description }
+}

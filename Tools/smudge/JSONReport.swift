@@ -1,0 +1,188 @@
+import DeviceMigration
+import Foundation
+import GuestDirtyLog
+import Simulation
+
+/// The same for machines. Schema `smudge.migrate/1`: members are only ever added. Addresses are
+/// strings, since JSON numbers lose 64-bit integers; what is not known is null.
+enum JSONReport {
+  struct Document: Encodable {
+    let schema = "smudge.migrate/1"
+    let tool = "0.1.0"
+    let time: String
+    let seed: UInt64
+    let memoryBytes: UInt64
+    let downtimeLimitMilliseconds: Int
+    let leftOut: String?
+    let status: String
+    let stopReason: String?
+    let vcpuDirtySource: String
+    let totalNanoseconds: UInt64
+    let streamBytes: UInt64
+    let backendCalls: Int
+    let rounds: [Round]
+    let predictedDowntime: Predicted?
+    let downtime: Downtime
+    let devices: [Device]
+    let containers: [Container]
+    let verdict: Verdict
+    let notes: [String]
+  }
+
+  struct Round: Encodable {
+    let number: Int
+    let isFinal: Bool
+    let remainingBytesAtBegin: UInt64
+    let remainingBytesAtEnd: UInt64
+    let contentPages: UInt64
+    let zeroPages: UInt64
+    let sentBytes: UInt64
+    let deviceBytes: UInt64
+    let nanoseconds: UInt64
+    let syncNanoseconds: UInt64
+    let backendCalls: Int
+    let bandwidthBytesPerSecond: UInt64
+    let dirtiedPages: [String: UInt64]
+    let predictedDowntimeNanoseconds: UInt64?
+  }
+
+  struct Predicted: Encodable {
+    let totalNanoseconds: UInt64
+    let dirtyBytes: UInt64
+    let heldBackBytes: UInt64
+    let deviceBytes: UInt64
+    let bandwidthBytesPerSecond: UInt64
+    let syncNanoseconds: UInt64
+    let transitionNanoseconds: UInt64
+    let answerNanoseconds: UInt64
+    let devicesWithoutEstimate: [String]
+  }
+
+  struct Downtime: Encodable {
+    let totalNanoseconds: UInt64
+    let stopVCPUsNanoseconds: UInt64
+    let p2pNanoseconds: UInt64
+    let stopCopyNanoseconds: UInt64
+    let finalSyncNanoseconds: UInt64
+    let pagesNanoseconds: UInt64
+    let pagesBytes: UInt64
+    let deviceNanoseconds: UInt64
+    let deviceBytes: UInt64
+    let stateNanoseconds: UInt64
+    let loadedNanoseconds: UInt64
+    let startNanoseconds: UInt64
+  }
+
+  struct Device: Encodable {
+    let name: String
+    let interface: String
+    let states: [String]
+    let precopyBytes: UInt64
+    let stopCopyBytes: UInt64
+  }
+
+  struct Container: Encodable {
+    let name: String
+    let scopes: [String]
+    let maps: UInt64
+    let unmaps: UInt64
+    let refusals: UInt64
+    let pagesByQuery: UInt64
+    let pagesByUnmap: UInt64
+    let pagesConservative: UInt64
+  }
+
+  struct Verdict: Encodable {
+    let isEqual: Bool
+    let pagesCompared: UInt64
+    let pagesDifferent: UInt64
+    let firstDifferent: [String]
+    let devicesDifferent: [String]
+    let pagesOnlyDevicesWrote: UInt64
+  }
+
+  static func print(_ result: SampleRun.Result) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    let data = try encoder.encode(document(result))
+    FileHandle.standardOutput.write(data + Data("\n".utf8))
+  }
+
+  private static func document(_ result: SampleRun.Result) throws -> Document {
+    let report = result.report
+    return Document(
+      time: ISO8601DateFormatter().string(from: Date()), seed: result.command.machine.seed,
+      memoryBytes: try result.command.machine.memoryByteCount,
+      downtimeLimitMilliseconds: result.command.limit, leftOut: result.command.broken?.rawValue,
+      status: report.status.rawValue, stopReason: report.stopReason?.description,
+      vcpuDirtySource: result.cpuSource, totalNanoseconds: report.totalNanoseconds,
+      streamBytes: report.streamBytes, backendCalls: report.backendCallCount,
+      rounds: report.rounds.map(round), predictedDowntime: report.prediction.map(predicted),
+      downtime: downtime(report.downtime), devices: report.devices.map(device),
+      containers: containers(result), verdict: verdict(result), notes: result.notes)
+  }
+
+  private static func round(_ round: MigrationRound) -> Round {
+    var dirtied: [String: UInt64] = [:]
+    for (source, pages) in round.dirtiedPages {
+      dirtied[DirtyRates.name(source), default: 0] &+= pages
+    }
+    return Round(
+      number: round.number, isFinal: round.isFinal,
+      remainingBytesAtBegin: round.remainingBytesAtBegin,
+      remainingBytesAtEnd: round.remainingBytesAtEnd, contentPages: round.contentPages,
+      zeroPages: round.zeroPages, sentBytes: round.sentBytes, deviceBytes: round.deviceBytes,
+      nanoseconds: round.nanoseconds, syncNanoseconds: round.syncNanoseconds,
+      backendCalls: round.backendCallCount,
+      bandwidthBytesPerSecond: round.bandwidthBytesPerSecond, dirtiedPages: dirtied,
+      predictedDowntimeNanoseconds: round.prediction?.totalNanoseconds)
+  }
+
+  private static func predicted(_ value: DowntimePrediction) -> Predicted {
+    Predicted(
+      totalNanoseconds: value.totalNanoseconds, dirtyBytes: value.dirtyBytes,
+      heldBackBytes: value.heldBackBytes, deviceBytes: value.deviceBytes,
+      bandwidthBytesPerSecond: value.bandwidthBytesPerSecond,
+      syncNanoseconds: value.syncNanoseconds, transitionNanoseconds: value.transitionNanoseconds,
+      answerNanoseconds: value.answerNanoseconds,
+      devicesWithoutEstimate: value.devicesWithoutEstimate)
+  }
+
+  private static func downtime(_ value: DowntimeMeasured) -> Downtime {
+    Downtime(
+      totalNanoseconds: value.totalNanoseconds, stopVCPUsNanoseconds: value.stopVCPUsNanoseconds,
+      p2pNanoseconds: value.p2pNanoseconds, stopCopyNanoseconds: value.stopCopyNanoseconds,
+      finalSyncNanoseconds: value.finalSyncNanoseconds, pagesNanoseconds: value.pagesNanoseconds,
+      pagesBytes: value.pagesBytes, deviceNanoseconds: value.deviceNanoseconds,
+      deviceBytes: value.deviceBytes, stateNanoseconds: value.stateNanoseconds,
+      loadedNanoseconds: value.loadedNanoseconds, startNanoseconds: value.startNanoseconds)
+  }
+
+  private static func device(_ device: MigrationReport.Device) -> Device {
+    Device(
+      name: device.name, interface: "\(device.interface)",
+      states: device.states.map(\.description), precopyBytes: device.precopyBytes,
+      stopCopyBytes: device.stopCopyBytes)
+  }
+
+  private static func containers(_ result: SampleRun.Result) -> [Container] {
+    let sources = result.report.pagesBySource
+    return zip(result.containers, result.driverCounts).map { container, driver in
+      Container(
+        name: container.name, scopes: container.scopes, maps: driver.counts.mapCount,
+        unmaps: driver.counts.unmapCount, refusals: driver.counts.refusalCount,
+        pagesByQuery: sources[.deviceQuery(container.id)] ?? 0,
+        pagesByUnmap: sources[.unmap(container.id)] ?? 0,
+        pagesConservative: sources[.conservative(container.id)] ?? 0)
+    }
+  }
+
+  private static func verdict(_ result: SampleRun.Result) -> Verdict {
+    Verdict(
+      isEqual: result.verdict.isEqual, pagesCompared: result.verdict.pagesCompared,
+      pagesDifferent: result.verdict.pagesDifferent,
+      firstDifferent: result.verdict.different.map(\.description),
+      devicesDifferent: result.verdict.devicesDifferent,
+      pagesOnlyDevicesWrote: result.deviceOnlyPages)
+  }
+}

@@ -1,0 +1,66 @@
+import ArgumentParser
+import DeviceMigration
+import DirtyTracker
+import Foundation
+import MigrationTransport
+import Simulation
+
+/// A step that is left out on purpose.
+enum BrokenStep: String, CaseIterable, ExpressibleByArgument {
+  case unmap, query, pinned, rearm
+  case finalSync = "final-sync"
+  case putBack = "put-back"
+
+  var tracker: Set<TrackerOmission> { TrackerOmission(rawValue: rawValue).map { [$0] } ?? [] }
+  var migration: Set<MigrationOmission> { MigrationOmission(rawValue: rawValue).map { [$0] } ?? [] }
+}
+
+struct MigrateCommand: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "migrate",
+    abstract: "Migrates a machine live, and compares every byte of it afterwards.",
+    discussion: """
+      The sample machine has devices behind a virtual IOMMU in three containers: dirty bits of the
+      IOMMU, pages pinned by a mediated device, a device that logs its own DMA in a few ranges. What
+      its guest maps and unmaps was recorded from a real Linux guest.
+      """)
+
+  @Flag(help: "Migrate the sample machine. (The only one there is so far.)")
+  var sample = false
+
+  @OptionGroup var machine: MachineArguments
+
+  @Option(help: "An ftrace recording of iommu events to use as the guest's IOMMU traffic.")
+  var trace: String?
+
+  @Option(help: "The longest downtime wanted, in milliseconds.")
+  var limit = 300
+
+  @Option(help: "Where a `smudge receive` waits: unix:PATH or tcp:HOST:PORT. Default: a child.")
+  var to: String?
+
+  @Option(name: .customLong("break"), help: "Leave out one step, to see the verdict fail.")
+  var broken: BrokenStep?
+
+  @Flag(help: "One JSON document instead of text.")
+  var json = false
+
+  func validate() throws {
+    guard sample else { throw ValidationError("say --sample: it is the only machine so far") }
+    guard (1...3_600_000).contains(limit) else {
+      throw ValidationError("--limit is 1 to 3600000 milliseconds")
+    }
+    if let to {
+      do { _ = try MigrationAddress(to) } catch { throw ValidationError("\(error)") }
+    }
+  }
+
+  func run() throws {
+    let result: SampleRun.Result
+    do {
+      result = try SampleRun(self).run()
+    } catch let error as ToolError { throw error } catch { throw ToolError("\(error)") }
+    if json { try JSONReport.print(result) } else { TextReport.print(result) }
+    if !result.verdict.isEqual { throw ExitCode(ToolStatus.different.rawValue) }
+  }
+}
