@@ -20,7 +20,9 @@ public final class EventRecord: Sendable {
   /// - Parameter byteCountMax: bytes for payloads. An event with a larger one is dropped, with all
   ///   before it.
   /// - Precondition: `eventCountMax` is 1 to 2^32, `byteCountMax` 0 to 2^32-1.
-  public init(eventCountMax: Int = Limits.eventCountMax, byteCountMax: Int = 64 << 20) {
+  public init(
+    eventCountMax: Int = Limits.eventCountMax, byteCountMax: Int = Limits.eventPayloadByteCountMax
+  ) {
     precondition(
       eventCountMax >= 1 && eventCountMax <= 1 << 32, "a record keeps 1 to 2^32 events")
     precondition(

@@ -9,9 +9,6 @@ enum PayloadFault: Error {
 /// Reads what a `PayloadWriter`, or anybody, has written. Every size is checked against what is
 /// left before anything is set aside for it.
 struct PayloadReader {
-  /// Bytes of a name or a sentence.
-  static let stringByteCountMax = 4096
-
   let bytes: [UInt8]
   private(set) var position: Int
   let end: Int
@@ -79,7 +76,7 @@ struct PayloadReader {
 
   mutating func string() throws(PayloadFault) -> String {
     let count = try elementCount(byteCountMin: 1)
-    guard count <= Self.stringByteCountMax else { throw .outOfRange }
+    guard count <= Limits.traceStringByteCountMax else { throw .outOfRange }
     let text = String(validating: bytes[position..<(position &+ count)], as: UTF8.self)
     guard let text else { throw .outOfRange }
     position &+= count

@@ -28,7 +28,7 @@ struct PayloadWriter {
   /// Cut at the longest string a reader takes, between two characters.
   mutating func string(_ text: String) {
     var text = text
-    while text.utf8.count > PayloadReader.stringByteCountMax { text.removeLast() }
+    while text.utf8.count > Limits.traceStringByteCountMax { text.removeLast() }
     integer(UInt64(text.utf8.count))
     bytes.append(contentsOf: text.utf8)
   }

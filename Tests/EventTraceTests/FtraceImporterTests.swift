@@ -164,7 +164,7 @@ import Testing
     let (_, after) = Self.read(String(repeating: "x", count: 5000) + "\n# end\n")
     #expect(
       after.notes == [
-        FtraceNote(kind: .lineTooLong(byteCountMax: FtraceImporter.lineByteCountMax), line: 1)
+        FtraceNote(kind: .lineTooLong(byteCountMax: Limits.ftraceLineByteCountMax), line: 1)
       ])
     #expect(after.lineCount == 2)
   }

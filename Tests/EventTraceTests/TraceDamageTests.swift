@@ -96,7 +96,7 @@ import Testing
     var random = SeededGenerator(seed: seed)
     var differences = 0
     var refusals = 0
-    for round in 0..<4000 {
+    for round in 0..<1500 {
       let (bytes, events) = Self.sample(seed: UInt64(round % 16), count: 6)
       var damaged = bytes
       for _ in 0..<(1 + random.below(3)) {

@@ -9,7 +9,7 @@
 /// A userfaultfd that an unprivileged process may have, or -errno.
 int smudge_write_watch_open(void);
 
-/// UFFDIO_API asking for asynchronous write protection, of pages not yet there as well. Returns 0 or
+/// UFFDIO_API asking for asynchronous write protection, also of pages not yet there. Returns 0 or
 /// -errno: EINVAL when the kernel lacks either.
 int smudge_write_watch_enable(int fd);
 

@@ -15,9 +15,6 @@ import IOVAMapping
 /// Several domains in one recording can not be told apart. They show by IOVA that is mapped while
 /// it is mapped, which is counted; replaying such a recording into one container means nothing.
 public struct FtraceImporter: ~Copyable {
-  /// Bytes of a line; the kernel's are under 1000.
-  public static let lineByteCountMax = 4096
-
   public private(set) var summary = FtraceSummary()
   private let noteCountMax: Int
   private var table = MappingTable(policy: .split, retiredCountMax: 1)
@@ -67,7 +64,7 @@ public struct FtraceImporter: ~Copyable {
   }
 
   private mutating func hold(_ bytes: [UInt8], _ range: Range<Int>) {
-    if held.count &+ range.count > Self.lineByteCountMax { isInLongLine = true }
+    if held.count &+ range.count > Limits.ftraceLineByteCountMax { isInLongLine = true }
     if isInLongLine {
       held.removeAll(keepingCapacity: true)
     } else {
@@ -78,7 +75,7 @@ public struct FtraceImporter: ~Copyable {
   private mutating func noteLongLine() {
     summary.lineCount += 1
     summary.badLineCount += 1
-    note(.lineTooLong(byteCountMax: Self.lineByteCountMax))
+    note(.lineTooLong(byteCountMax: Limits.ftraceLineByteCountMax))
   }
 
   private mutating func note(_ kind: FtraceNote.Kind) {
@@ -92,7 +89,7 @@ public struct FtraceImporter: ~Copyable {
   private mutating func takeLine(
     _ bytes: [UInt8], _ range: Range<Int>, _ body: (FtraceEvent) -> Void
   ) {
-    guard range.count <= Self.lineByteCountMax else { return noteLongLine() }
+    guard range.count <= Limits.ftraceLineByteCountMax else { return noteLongLine() }
     summary.lineCount += 1
     var range = range
     if !range.isEmpty, bytes[range.upperBound &- 1] == UInt8(ascii: "\r") {
