@@ -80,6 +80,26 @@ import Testing
     #expect(refused > 500 && accepted > 100, "\(refused) refused, \(accepted) accepted")
   }
 
+  @Test func `an address no register could hold is refused by name`() throws {
+    // BAR 0 is the first after 10 bytes around and 7 of body: its address follows 11 of its own.
+    var misaligned = try Self.good()
+    misaligned[29] |= 0x10
+    let space = PCIConfigurationTests.space()
+    #expect(
+      PCIConfigurationTests.fault(Self.resealed(misaligned), into: space)
+        == .barMisaligned(index: 0, address: 0xc000_1000, byteCount: 0x4000))
+    var wide = try Self.good()
+    wide[32] = 0x80
+    #expect(
+      PCIConfigurationTests.fault(Self.resealed(wide), into: space)
+        == .barOutsideWindow(index: 0, address: 0x80_c000_0000, byteCount: 0x4000))
+    var version = try Self.good()
+    version[4] = 2
+    #expect(
+      PCIConfigurationTests.fault(Self.resealed(version), into: space) == .unknownVersion(2))
+    #expect(space.writes.isEmpty)
+  }
+
   /// Read back from the device, by a check of its own.
   static func areBarsInPlace(_ space: SimulatedConfigurationSpace) -> Bool {
     let bytes = space.content.bytes

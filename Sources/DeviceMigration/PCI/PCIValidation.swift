@@ -17,6 +17,9 @@ struct PCIValidation {
     if let msi = snapshot.msi, !msi.is64Bit, msi.address > UInt64(UInt32.max) {
       throw .capability("MSI", detail: "a 32-bit one has the address \(msi.address)")
     }
+    if let msi = snapshot.msi, msi.control >> 4 & 7 > msi.control >> 1 & 7 {
+      throw .capability("MSI", detail: "more vectors are enabled than the device has")
+    }
     guard snapshot.msix?.entries.count == msixEntryCount else {
       throw .capability(
         "MSI-X",

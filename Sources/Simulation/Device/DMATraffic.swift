@@ -114,8 +114,9 @@ public final class DMATraffic: Sendable {
         let stamp = DMAStamp(
           generation: generation, deviceNumber: deviceNumber, sequence: progress.sequence)
         let count = Int(range.lastOffset + 1) / DMAStamp.byteCount
+        let content = stamp.bytes(count: count)
         guard pin(range, &progress),
-          let gpa = DeviceBytes.reading(stamp.bytes(count: count), { port.write($0, at: range.first) })
+          let gpa = DeviceBytes.reading(content, { port.write($0, at: range.first) })
         else {
           progress.refusedCount += 1
           return nil
