@@ -4,7 +4,7 @@ import Testing
 
 /// A v2 device that breaks the rules of its interface in one way.
 final class CrookedV2Device: VFIOMigrationV2 {
-  enum Crime { case withholdsSession, handsOutSession, resetsToStop }
+  enum Crime { case withholdsSession, handsOutSession, resetsToStop, saysRunning }
 
   let device: SimulatedV2Device
   let crime: Crime
@@ -16,13 +16,16 @@ final class CrookedV2Device: VFIOMigrationV2 {
   func migrationFeatures() throws(DeviceError) -> MigrationFeatures {
     try device.migrationFeatures()
   }
-  func state() throws(DeviceError) -> DeviceState { try device.state() }
+  func state() throws(DeviceError) -> DeviceState {
+    let state = try device.state()
+    return crime == .saysRunning ? .running : state
+  }
   func setState(_ state: DeviceState) throws(DeviceError) -> (any DeviceDataSession)? {
     let session = try device.setState(state)
     switch crime {
     case .withholdsSession: return nil
     case .handsOutSession: return session ?? CrookedSession()
-    case .resetsToStop: return session
+    case .resetsToStop, .saysRunning: return session
     }
   }
   func stopCopyByteCount() throws(DeviceError) -> UInt64 { try device.stopCopyByteCount() }
@@ -86,6 +89,15 @@ final class SilentV2Device: VFIOMigrationV2 {
     let error = refusal { () throws(DeviceError) in try device.enterP2P() }
     #expect(error?.reason == .protocolBroken)
     #expect(device.state == .runningP2P && simulated.trueState == .runningP2P)
+  }
+
+  /// The planted fault of what ``DeviceFailureTests`` compares after every failure.
+  @Test func `after a failure the state is the device's word, true or not`() throws {
+    let (device, simulated) = crooked(.saysRunning)
+    simulated.faults.plan(.failAfterwards(.eio), afterCalls: 0)
+    #expect(refusal { () throws(DeviceError) in try device.beginStopCopy() }?.errno == .eio)
+    #expect(device.state == .running)
+    #expect(device.state != simulated.trueState)
   }
 
   @Test func `ENOMSG in STOP_COPY is not taken for the end`() throws {
