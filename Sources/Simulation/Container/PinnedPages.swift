@@ -6,7 +6,7 @@ struct PinnedPages: Sendable {
   let countMax: Int?
   private(set) var pages = PageSet()
   private(set) var count = 0
-  /// Pages in the order they were pinned, with some that are pinned no more. Kept with a limit only.
+  /// Pages in the order they were pinned, some pinned no more. Kept with a limit only.
   private var order: [UInt64] = []
   private var oldest = 0
 
