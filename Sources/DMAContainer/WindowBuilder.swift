@@ -1,21 +1,28 @@
 import Addressing
-import PageBitmap
 
 /// Joins ranges that rise into windows with bitmaps of bounded size.
 struct WindowBuilder {
-  let pageSize: PageSize
-  let byteCountMax: UInt64
-  /// Bytes of bitmap a gap may cost before the window ends.
-  let gapByteCountMax: UInt64
+  private let pageSize: PageSize
   /// A range may be divided among windows.
-  let mayCut: Bool
+  private let mayCut: Bool
+  /// The length less one of the longest window, in bytes.
+  private let windowOffsetMax: UInt64
+  /// Bytes of IOVA a window may go on over without anything in it to ask for.
+  private let gapMax: UInt64
   private var open: IOVARange?
 
+  /// - Parameters:
+  ///   - byteCountMax: bytes of bitmap of a window; at least 8.
+  ///   - gapByteCountMax: bytes of bitmap a gap may cost before the window ends.
   init(pageSize: PageSize, byteCountMax: UInt64, gapByteCountMax: UInt64, mayCut: Bool) {
     self.pageSize = pageSize
-    self.byteCountMax = byteCountMax
-    self.gapByteCountMax = gapByteCountMax
     self.mayCut = mayCut
+    let (bits, isLong) = (byteCountMax / 8).multipliedReportingOverflow(by: 64)
+    let (bytes, isLonger) = bits.multipliedReportingOverflow(by: pageSize.bytes)
+    self.windowOffsetMax = isLong || isLonger ? UInt64.max : bytes &- 1
+    let (gapBits, isWide) = gapByteCountMax.multipliedReportingOverflow(by: 8)
+    let (gap, isWider) = gapBits.multipliedReportingOverflow(by: pageSize.bytes)
+    self.gapMax = isWide || isWider ? UInt64.max : gap
   }
 
   mutating func close(_ body: (QueryPlan.Step) -> Void) {
@@ -40,7 +47,7 @@ struct WindowBuilder {
     if let window = open {
       if range.last <= window.last { return }  // one page of the query holds both
       let joined = AddressRange(first: window.first, last: range.last)
-      if gapByteCount(window, range) <= gapByteCountMax, fits(joined) {
+      if gap(window, range) <= gapMax, fits(joined) {
         open = joined
         return
       }
@@ -63,26 +70,20 @@ struct WindowBuilder {
     }
     guard mayCut else { return body(.unqueryable(range, .tooLarge)) }
     // A multiple of 64 pages, as many as the bitmap has bits.
-    let words = byteCountMax / 8
-    let (bytes, overflow) = (words &* 64).multipliedReportingOverflow(by: pageSize.bytes)
-    precondition(!overflow, "what does not fit is longer than what fits")
     var rest = range
     while !fits(rest) {
       let piece = AddressRange(
-        first: rest.first, last: IOVA(rest.first.rawValue &+ (bytes &- 1)))
+        first: rest.first, last: IOVA(rest.first.rawValue &+ windowOffsetMax))
       body(.window(piece))
       rest = AddressRange(first: IOVA(piece.last.rawValue &+ 1), last: rest.last)
     }
     open = rest
   }
 
-  private func fits(_ range: IOVARange) -> Bool {
-    guard let bytes = QueryBitmap.byteCount(window: range, pageSize: pageSize) else { return false }
-    return UInt64(bytes) <= byteCountMax
-  }
+  private func fits(_ range: IOVARange) -> Bool { range.lastOffset <= windowOffsetMax }
 
-  private func gapByteCount(_ window: IOVARange, _ range: IOVARange) -> UInt64 {
-    guard let distance = range.first.offset(from: window.last), distance > 1 else { return 0 }
-    return ((distance &- 1) &>> pageSize.shift) / 8
+  private func gap(_ window: IOVARange, _ range: IOVARange) -> UInt64 {
+    guard range.first.rawValue > window.last.rawValue else { return 0 }
+    return range.first.rawValue &- window.last.rawValue &- 1
   }
 }

@@ -227,4 +227,37 @@ import Testing
         .window(top.expanded(to: .twoMiB))
       ])
   }
+
+  /// Pages of a query that are larger than those of the mappings may hold parts of several.
+  @Test func `large query pages are asked for once, whoever shares them`() throws {
+    let seed = TestSeed.seed(default: 244)
+    var random = SeededGenerator(seed: seed)
+    let pageSize = try #require(PageSize(bytes: 16 << 10))
+    for _ in 0..<100 {
+      let world = PlanWorld.random(&random)
+      let table = try world.table()
+      let logged = [PlanWorld.range(0, 400), PlanWorld.range(404, 400)]
+      let plan = QueryPlan(Self.deviceLog, pageSize: pageSize, bitmapByteCountMax: 8)
+      var covered: [UInt64: Int] = [:]
+      for step in plan.steps(table, logged: logged) {
+        switch step {
+        case .window(let window):
+          #expect(window.isAligned(to: pageSize) && logged.contains { $0.contains(window) })
+          for page in 0..<window.pageCount(.fourKiB) {
+            covered[(window.first.rawValue >> 12) + page, default: 0] += 1
+          }
+        case .unqueryable(let range, let reason):
+          #expect(reason == .notLogged)
+          for page in 0..<range.pageCount(.fourKiB) {
+            covered[(range.first.rawValue >> 12) + page, default: 0] += 1
+          }
+        }
+      }
+      for mapping in world.mappings where mapping.isWritable {
+        for page in 0..<mapping.iova.pageCount(.fourKiB) {
+          #expect(covered[(mapping.iova.first.rawValue >> 12) + page] == 1)
+        }
+      }
+    }
+  }
 }

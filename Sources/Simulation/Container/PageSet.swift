@@ -2,9 +2,6 @@
 struct PageSet: Sendable {
   private var words: [UInt64: UInt64] = [:]
 
-  var isEmpty: Bool { words.isEmpty }
-  var count: Int { words.values.reduce(0) { $0 + $1.nonzeroBitCount } }
-
   func contains(_ page: UInt64) -> Bool {
     (words[page >> 6] ?? 0) & (1 << (page & 63)) != 0
   }

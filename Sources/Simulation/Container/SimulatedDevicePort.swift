@@ -74,7 +74,7 @@ public final class SimulatedDevicePort: DMAPort {
   }
 
   public var pinnedPageCount: Int {
-    iommu.state.withLock { $0.devices[device].pins?.pages.count ?? 0 }
+    iommu.state.withLock { $0.devices[device].pins?.count ?? 0 }
   }
 
   private func refused(_ range: IOVARange, _ errno: Int32, _ detail: String) -> ContainerError {
