@@ -22,7 +22,7 @@ extension GuestDirtyLog {
         do throws(PageBitmapError) {
           try region.withState { (state) throws(PageBitmapError) in try state.addShare(id) }
         } catch {
-          regions.forEach { $0.remove(id) }
+          for other in regions { other.remove(id) }
           throw .outOfMemory(region.region, reason: error.description)
         }
       }

@@ -9,8 +9,10 @@ extension GuestDirtyLog {
     let first = range.first.rawValue &>> pageSize.shift
     let last = range.last.rawValue &>> pageSize.shift
     // One region is the rule, one page too.
-    if let region = directory.withLock({ $0.regions.region(holding: first) }), last <= region.lastPage {
-      return region.mark(first: first &- region.firstPage, last: last &- region.firstPage, by: source)
+    let region = directory.withLock { $0.regions.region(holding: first) }
+    if let region, last <= region.lastPage {
+      let base = region.firstPage
+      return region.mark(first: first &- base, last: last &- base, by: source)
     }
     return markPieces(first: first, last: last) { region, first, last in
       region.mark(first: first, last: last, by: source)

@@ -27,7 +27,10 @@ extension GuestDirtyLog {
       } catch {
         throw .outOfMemory(region, reason: error.description)
       }
-      directory.withLock { $0.regions.insert(added, at: $0.regions.index(endingFrom: added.firstPage)) }
+      directory.withLock { directory in
+        let index = directory.regions.index(endingFrom: added.firstPage)
+        directory.regions.insert(added, at: index)
+      }
     }
   }
 

@@ -81,10 +81,20 @@ extension GuestDirtyLog {
 }
 
 extension RegionLog {
-  /// Pages of a query under one hold of the lock: few where each bit may be a cache miss of its
-  /// own, many where mappings are long.
-  private static func pagesPerHold(_ mapping: Mapping) -> UInt64 {
-    mapping.iova.lastOffset >= 64 &* 4096 ? 65536 : 8192
+  /// Under one hold of the lock: so many mappings, of which each may be a cache miss or two, and so
+  /// many pages of the query, which is 128 KiB of bits.
+  private static let mappingsPerHold = 2048
+  private static let queryPagesPerHold: UInt64 = 1 << 20
+
+  private static func pagesOfHold(
+    _ mappings: Span<Mapping>, _ cursor: borrowing ScatterCursor
+  ) -> UInt64 {
+    let ahead = cursor.mappingNext &+ mappingsPerHold
+    guard ahead < mappings.count else { return queryPagesPerHold }
+    let end = (mappings[ahead].iova.first.rawValue &- cursor.window.first.rawValue)
+      &>> cursor.pageSize.shift
+    // A stretch without mappings may lie before the one that is next.
+    return end <= cursor.pageNext ? 1 : min(end &- cursor.pageNext, queryPagesPerHold)
   }
 
   fileprivate func scatter(
@@ -93,7 +103,7 @@ extension RegionLog {
   ) -> ScatterStop {
     cursor.gpaFirst = region.gpa.first
     cursor.count = ScatterCount()
-    let pages = Self.pagesPerHold(mappings[cursor.mappingNext])
+    let pages = Self.pagesOfHold(mappings, cursor)
     return withState { state in
       // What is not here any more, or reaches nobody, is only counted.
       if state.isGone || state.shares.isEmpty { return .unaligned }

@@ -112,7 +112,7 @@ extension Digest {
 
   fileprivate mutating func add(_ counts: SourceCounts) {
     var digest = self
-    counts.forEach { source, pages in
+    counts.visitAll { source, pages in
       digest.add(source.description)
       digest.add(pages)
     }

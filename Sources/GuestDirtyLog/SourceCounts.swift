@@ -35,12 +35,12 @@ struct SourceCounts {
   /// Sources that found something.
   var pagesBySource: [DirtySource: UInt64] {
     var found: [DirtySource: UInt64] = [:]
-    forEach { source, pages in found[source] = pages }
+    visitAll { source, pages in found[source] = pages }
     return found
   }
 
   /// In one order, those that are zero left out.
-  func forEach(_ body: (DirtySource, UInt64) -> Void) {
+  func visitAll(_ body: (DirtySource, UInt64) -> Void) {
     func visit(_ source: DirtySource, _ pages: UInt64) { if pages != 0 { body(source, pages) } }
     visit(.vcpu, vcpu)
     visit(.putBack, putBack)

@@ -5,8 +5,8 @@ extension PageBitmap {
     nextRun(from: page, pageCountMax: UInt64.max)
   }
 
-  /// The same, cut after `pageCountMax` pages, of which there is at least one: the end of a long run
-  /// is not looked for in vain.
+  /// The same, cut after `pageCountMax` pages, at least one: the end of a long run is not looked
+  /// for in vain.
   package func nextRun(from page: UInt64, pageCountMax: UInt64) -> PageRun? {
     guard let first = nextDirty(from: page) else { return nil }
     return PageRun(first: first, last: lastOfRun(first, pageCountMax: pageCountMax))

@@ -1,7 +1,8 @@
-/// Whole bitmaps as sets, led by the summaries: the cost is that of the dirty lines, not of the size.
+/// Whole bitmaps as sets, led by the summaries: the cost is that of the dirty lines, not of the
+/// size.
 ///
-/// A **block** is one word of the line summary: 64 lines, 32768 pages. Operations that may take long
-/// are offered block by block, for a caller that must not hold a lock meanwhile.
+/// A **block** is one word of the line summary: 64 lines, 32768 pages. What may take long is
+/// offered block by block, for a caller that must not hold a lock meanwhile.
 extension PageBitmap {
   package static let pagesPerBlock: UInt64 = 32768
   package var blockCount: Int { storage.lineWordCount }
