@@ -91,7 +91,8 @@ extension RegionLog {
   ) -> UInt64 {
     let ahead = cursor.mappingNext &+ mappingsPerHold
     guard ahead < mappings.count else { return queryPagesPerHold }
-    let end = (mappings[ahead].iova.first.rawValue &- cursor.window.first.rawValue)
+    let end =
+      (mappings[ahead].iova.first.rawValue &- cursor.window.first.rawValue)
       &>> cursor.pageSize.shift
     // A stretch without mappings may lie before the one that is next.
     return end <= cursor.pageNext ? 1 : min(end &- cursor.pageNext, queryPagesPerHold)
