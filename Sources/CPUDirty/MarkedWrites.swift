@@ -9,8 +9,8 @@ import Synchronization
 /// 1. A page told to `wrote` after it was written is in the next collection.
 /// 2. Between `stop` and `start` nothing is kept.
 ///
-/// It sees only writers that tell it. A thread tells it *after* its write: told before, a collection
-/// in between would take the mark and send the page as it was.
+/// It sees only writers that tell it. A thread tells it *after* its write: told before, a
+/// collection in between would take the mark and send the page as it was.
 public final class MarkedWrites: CPUDirtySource {
   public let name = "writes marked by the guest threads"
   private let pageSize: PageSize

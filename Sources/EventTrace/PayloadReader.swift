@@ -6,8 +6,8 @@ enum PayloadFault: Error {
   case outOfRange
 }
 
-/// Reads what a `PayloadWriter`, or anybody, has written. Every size is checked against what is left
-/// before anything is set aside for it.
+/// Reads what a `PayloadWriter`, or anybody, has written. Every size is checked against what is
+/// left before anything is set aside for it.
 struct PayloadReader {
   /// Bytes of a name or a sentence.
   static let stringByteCountMax = 4096

@@ -1,7 +1,8 @@
 import Addressing
 
-/// The part of an event that has no fixed size: integers of 7 bits a byte, lowest first, the top bit
-/// saying that more follow; strings as a byte count and UTF-8; lists as a count and their elements.
+/// The part of an event that has no fixed size: integers of 7 bits a byte, lowest first, the top
+/// bit saying that more follow; strings as a byte count and UTF-8; lists as a count and their
+/// elements.
 struct PayloadWriter {
   var bytes: [UInt8] = []
 

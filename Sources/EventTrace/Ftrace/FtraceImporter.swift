@@ -12,8 +12,8 @@ import IOVAMapping
 /// 2. Memory is bounded: one line, the notes, and a table of what is mapped.
 /// 3. Events come out in the order of the lines, each once.
 ///
-/// Several domains in one recording can not be told apart. They show by IOVA that is mapped while it
-/// is mapped, which is counted; replaying such a recording into one container means nothing.
+/// Several domains in one recording can not be told apart. They show by IOVA that is mapped while
+/// it is mapped, which is counted; replaying such a recording into one container means nothing.
 public struct FtraceImporter: ~Copyable {
   /// Bytes of a line; the kernel's are under 1000.
   public static let lineByteCountMax = 4096

@@ -21,6 +21,11 @@ public struct FtraceNote: Hashable, Sendable, CustomStringConvertible {
   /// From 1.
   public let line: Int
 
+  public init(kind: Kind, line: Int) {
+    self.kind = kind
+    self.line = line
+  }
+
   public var description: String {
     let what =
       switch kind {
