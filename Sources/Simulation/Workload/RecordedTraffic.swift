@@ -1,4 +1,5 @@
 import Addressing
+public import EventTrace
 import IOVAMapping
 
 /// A recording of a real guest's IOMMU traffic, made fit for a guest of ours: a list of events that
@@ -44,12 +45,13 @@ public struct RecordedTraffic: Sendable {
     self.notes = notes
   }
 
-  public init(_ recorded: some Sequence<RecordedIOMMUEvent>, layout: GuestLayout) {
+  /// - Parameter recorded: as `FtraceImporter` reads them, in order.
+  public init(_ recorded: some Sequence<FtraceEvent.Kind>, layout: GuestLayout) {
     var cleaner = Cleaner(layout: layout)
     for event in recorded {
       switch event {
-      case .map(let iova, let gpa): cleaner.map(iova, gpa)
-      case .unmap(let iova): cleaner.unmap(iova)
+      case .map(let iova, let gpaFirst): cleaner.map(iova, gpaFirst)
+      case .unmap(let iova, _): cleaner.unmap(iova)
       }
     }
     cleaner.unmapRest()
