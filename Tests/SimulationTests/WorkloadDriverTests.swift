@@ -27,7 +27,9 @@ import Testing
         #expect(Set(offered).isSubset(of: listener.writable))
       } else {
         #expect(Set(offered) == listener.writable)
+        #expect(Set(driver.mappings.filter(\.isWritable).map(\.iova)) == listener.writable)
       }
+      #expect(driver.isPassThrough == isPassThrough)
     }
     #expect((driver.counts.refusalCount > 0) == !behaviour.isAccepted(by: .split))
     driver.unmapEverything()

@@ -92,7 +92,8 @@ public final class VirtualCPU: Sendable {
     }
   }
 
-  /// When this returns no write is in progress, and none begins before `resume`.
+  /// When this returns no write is in progress, and none begins before `resume`. Does nothing to a
+  /// vCPU that was not started.
   public func pause() { current?.pause() }
   public func resume() { current?.resume() }
 

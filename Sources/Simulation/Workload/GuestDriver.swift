@@ -1,4 +1,4 @@
-import Addressing
+public import Addressing
 import IOVAMapping
 import Synchronization
 
@@ -44,6 +44,17 @@ public final class GuestDriver: Sendable {
   public var counts: Counts { inner.withLock { $0.counts } }
   /// Mappings the guest has, of any permission.
   public var mappingCount: Int { inner.withLock { $0.table.count } }
+  /// What the guest has mapped, in IOVA order: what a destination must map before devices run there.
+  public var mappings: [Mapping] {
+    inner.withLock { inner in
+      var found: [Mapping] = []
+      found.reserveCapacity(inner.table.count)
+      inner.table.forEach(in: .wholeSpace) { found.append($0) }
+      return found
+    }
+  }
+  /// Whether devices reach RAM without translation.
+  public var isPassThrough: Bool { inner.withLock { $0.isPassThrough } }
 
   /// Takes one event. What a thread does at a rate; a scheduler may call it instead.
   public func step() {
