@@ -44,7 +44,7 @@ public final class GuestDriver: Sendable {
   public var counts: Counts { inner.withLock { $0.counts } }
   /// Mappings the guest has, of any permission.
   public var mappingCount: Int { inner.withLock { $0.table.count } }
-  /// What the guest has mapped, in IOVA order: what a destination must map before devices run there.
+  /// What the guest has mapped, in IOVA order: what a destination maps before devices run there.
   public var mappings: [Mapping] {
     inner.withLock { inner in
       var found: [Mapping] = []
