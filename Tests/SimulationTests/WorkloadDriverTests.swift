@@ -1,4 +1,5 @@
 import Addressing
+import Glibc
 import IOVAMapping
 import Simulation
 import Synchronization
@@ -162,7 +163,7 @@ import Testing
     let start = clock.now
     while devices.contains(where: { $0.writtenPageCount < 1500 }),
       start.duration(to: clock.now) < .seconds(20)
-    {}
+    { usleep(1000) }
     for thread in threads { thread.stop() }
     var found = 0
     for page in 0..<layout.pageCount {

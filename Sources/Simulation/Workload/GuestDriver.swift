@@ -44,7 +44,7 @@ public final class GuestDriver: Sendable {
   public var counts: Counts { inner.withLock { $0.counts } }
   /// Mappings the guest has, of any permission.
   public var mappingCount: Int { inner.withLock { $0.table.count } }
-  /// What the guest has mapped, in IOVA order: what a destination must map before devices run there.
+  /// What the guest has mapped, in IOVA order: what a destination maps before devices run there.
   public var mappings: [Mapping] {
     inner.withLock { inner in
       var found: [Mapping] = []
@@ -72,18 +72,6 @@ public final class GuestDriver: Sendable {
       var runs: [IOVARange] = []
       inner.table.forEachRun { runs.append($0) }
       for run in runs { apply(.unmap(run), &inner) }
-    }
-  }
-
-  /// Maps what the guest had mapped where it came from. Further steps go on from where this
-  /// stream is, so some of them unmap what is gone or map what is there.
-  /// - Precondition: nothing is mapped yet.
-  public func restore(_ mappings: [Mapping]) throws(IOMMURefusal) {
-    try inner.withLock { (inner) throws(IOMMURefusal) in
-      precondition(inner.table.count == 0 && !inner.isPassThrough, "this guest has begun already")
-      for mapping in mappings {
-        try map(mapping.iova, mapping.gpaFirst, mapping.permissions, &inner)
-      }
     }
   }
 
