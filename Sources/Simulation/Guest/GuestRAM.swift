@@ -116,6 +116,22 @@ public final class GuestRAM: SimulatedMemory, GuestMemory {
       atOffset: offset, count: Int(range.lastOffset) + 1, body)
   }
 
+  /// Fills every second MiB with noise, as a loader of the VMM does before vCPUs run: in no ledger,
+  /// and unseen by who watches vCPUs.
+  public func fill(seed: UInt64) {
+    var random = SplitMix64(seed: seed).derived(for: 0xf1_11)
+    let stretch: UInt64 = 256
+    for first in stride(from: 0, to: layout.pageCount, by: Int(2 * stretch)) {
+      let end = min(first &+ stretch, layout.region(ofPage: first).endPage)
+      let byteCount = Int(end &- first) * 4096
+      migrationMapping.withMutableBytes(atOffset: first &* 4096, count: byteCount) { bytes in
+        for offset in stride(from: 0, to: byteCount, by: 8) {
+          bytes.storeBytes(of: random.next(), toByteOffset: offset, as: UInt64.self)
+        }
+      }
+    }
+  }
+
   // MARK: verdict
 
   /// The header of the write a page holds; nil when it holds none, or lies outside RAM.

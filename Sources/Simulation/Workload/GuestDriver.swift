@@ -75,6 +75,18 @@ public final class GuestDriver: Sendable {
     }
   }
 
+  /// Maps what the guest had mapped where it came from. Further steps go on from where this
+  /// stream is, so some of them unmap what is gone or map what is there.
+  /// - Precondition: nothing is mapped yet.
+  public func restore(_ mappings: [Mapping]) throws(IOMMURefusal) {
+    try inner.withLock { (inner) throws(IOMMURefusal) in
+      precondition(inner.table.count == 0 && !inner.isPassThrough, "this guest has begun already")
+      for mapping in mappings {
+        try map(mapping.iova, mapping.gpaFirst, mapping.permissions, &inner)
+      }
+    }
+  }
+
   private func apply(_ event: IOMMUEvent, _ inner: inout Inner) {
     do {
       switch event {
