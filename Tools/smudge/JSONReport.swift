@@ -1,4 +1,6 @@
+import Addressing
 import DeviceMigration
+import DirtyTracker
 import Foundation
 import GuestDirtyLog
 import Simulation

@@ -34,7 +34,7 @@ struct MigrateCommand: ParsableCommand {
   var trace: String?
 
   @Option(help: "The longest downtime wanted, in milliseconds.")
-  var limit = 300
+  var limit = 100
 
   @Option(help: "Where a `smudge receive` waits: unix:PATH or tcp:HOST:PORT. Default: a child.")
   var to: String?

@@ -66,7 +66,10 @@ final class ProgressDisplay: MigrationObserver {
 
   private func ended(_ round: MigrationRound, _ decision: MigrationDecision) {
     // What is written from here on and not asked for is lost: the verdict's ground truth.
-    if round.number == 1 { machine.ledger.reset() }
+    if round.number == 1 {
+      machine.ledger.reset()
+      do { try machine.openQueues() } catch { say("note            \(error)") }
+    }
     let remaining = round.remainingBytesAtEnd
     let trend = lastRemaining.map {
       remaining < $0 ? "falling" : remaining > $0 ? "rising" : "flat"
@@ -87,6 +90,8 @@ final class ProgressDisplay: MigrationObserver {
     guard !isQuiet else { return }
     close()
     print(text)
+    // Through a pipe, too, this is to be seen as it happens.
+    fflush(nil)
   }
 }
 

@@ -18,6 +18,8 @@ struct SampleRun {
     let deviceOnlyPages: UInt64
     let containers: [ContainerDescription]
     let driverCounts: [(kind: SampleContainer.Kind, counts: GuestDriver.Counts)]
+    /// By device: DMA writes, and those that no mapping let through.
+    let deviceWrites: [(done: UInt64, refused: UInt64)]
     let cpuSource: String
     let notes: [String]
   }
@@ -47,6 +49,8 @@ struct SampleRun {
     var policy = MigrationPolicy()
     policy.downtimeLimitNanoseconds = UInt64(command.limit) * 1_000_000
     policy.guestUsesPeerToPeer = false
+    // The guest opens its second queues after the first round; their dirt is part of the proof.
+    policy.roundCountMin = 3
     let source = MigrationSource(
       machine: machine, tracking: machine.tracker, memory: machine.ram,
       devices: machine.migratingDevices, policy: policy, clock: Clock.nanoseconds,
@@ -60,6 +64,10 @@ struct SampleRun {
       command: command, report: report, verdict: verdict, deviceOnlyPages: deviceOnly,
       containers: machine.tracker.containers,
       driverCounts: machine.containers.map { ($0.kind, $0.driver.counts) },
+      deviceWrites: report.devices.map { device in
+        let own = machine.devices.first { $0.name == device.name }
+        return (own?.writeCount ?? 0, own?.refusedCount ?? 0)
+      },
       cpuSource: machine.cpuSource.name, notes: notes + report.notes)
   }
 

@@ -6,7 +6,6 @@ import Foundation
   static func main() {
     // The child of a sample closes its end when it is done; that is an answer, not a signal.
     signal(SIGPIPE, SIG_IGN)
-    setlinebuf(stdout)
     do {
       var command = try Smudge.parseAsRoot()
       try command.run()

@@ -1,4 +1,5 @@
 import DeviceMigration
+import DirtyTracker
 import Foundation
 import GuestDirtyLog
 import Simulation
@@ -8,7 +9,7 @@ enum TextReport {
   static func print(_ result: SampleRun.Result) {
     rounds(result.report)
     downtime(result.report)
-    devices(result.report)
+    devices(result)
     containers(result)
     for note in result.notes { Swift.print("note  \(note)") }
     verdict(result)
@@ -88,13 +89,14 @@ enum TextReport {
     }
   }
 
-  private static func devices(_ report: MigrationReport) {
-    var rows = [["DEVICE", "INTERFACE", "STATES", "PRE-COPY", "STOP-COPY"]]
-    for device in report.devices {
+  private static func devices(_ result: SampleRun.Result) {
+    var rows = [["DEVICE", "INTERFACE", "STATES", "PRE-COPY", "STOP-COPY", "WRITES", "REFUSED"]]
+    for (device, writes) in zip(result.report.devices, result.deviceWrites) {
       rows.append([
         device.name, "\(device.interface)",
         device.states.map(\.description).joined(separator: " "),
         ByteCount.text(device.precopyBytes), ByteCount.text(device.stopCopyBytes),
+        "\(writes.done)", "\(writes.refused)",
       ])
     }
     table(rows, leftColumns: 3)

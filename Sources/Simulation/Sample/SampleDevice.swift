@@ -29,6 +29,8 @@ public final class SampleDevice: Sendable {
   }
   /// DMA writes that reached memory.
   public var writeCount: UInt64 { traffic.writeCount }
+  /// DMA writes that no mapping let through.
+  public var refusedCount: UInt64 { traffic.refusedCount }
 
   init(
     name: String, container: SampleContainer.Kind, hardware: any WorkingDevice,
@@ -65,5 +67,3 @@ extension SampleDevice {
     try configuration.writeConfiguration(0x6, at: 4, byteCount: 2)
   }
 }
-
-extension SimulatedDevicePort: PinningPort {}

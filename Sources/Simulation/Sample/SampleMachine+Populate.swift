@@ -27,7 +27,7 @@ extension SampleMachine {
           container.driver.buffers, seed: options.seed &+ UInt64(index) &* 0x9e37)
         let traffic = DMATraffic(
           device: hardware.device, deviceNumber: UInt32(index), port: ports[place],
-          seed: options.seed ^ UInt64(index) << 8
+          seed: options.seed ^ UInt64(index) << 8, pinnedRangeCountMax: 512
         ) { picker.next() }
         if kind == .pinned { listener.beforeUnmap { traffic.unmapped($0) } }
         devices.append(
@@ -56,7 +56,7 @@ extension SampleMachine {
       let container = SimulatedType1(name: "type1-mdev", memory: ram)
       return (
         container,
-        names.map { container.attachMediatedDevice($0, pinsOnDemand: false) }
+        names.map { MediatedPort(container.attachMediatedDevice($0, pinsOnDemand: false)) }
       )
     case .deviceLog:
       let container = SimulatedType1(name: "type1-log", memory: ram)

@@ -104,11 +104,27 @@ public final class SampleMachine: MigratingMachine {
 
   // MARK: running
 
-  /// What a source has that a destination gets from it: half of RAM is filled, devices are set up.
+  /// What a source has that a destination gets from it: half of RAM is filled, devices are set up,
+  /// drivers have mapped their rings.
   public func boot() throws(SampleError) {
     ram.fill(seed: options.seed)
+    try mapRings(0)
     do throws(DeviceError) {
       for (number, device) in devices.enumerated() { try device.bootConfiguration(number) }
+    } catch {
+      throw SampleError("\(error)")
+    }
+  }
+
+  /// The drivers open more queues, as under load: rings at IOVAs that were never mapped before.
+  /// From any thread.
+  public func openQueues() throws(SampleError) { try mapRings(1) }
+
+  private func mapRings(_ set: Int) throws(SampleError) {
+    do throws(IOMMURefusal) {
+      for (index, container) in containers.enumerated() {
+        try container.driver.keep(SampleRings(layout: ram.layout, container: index).set(set))
+      }
     } catch {
       throw SampleError("\(error)")
     }

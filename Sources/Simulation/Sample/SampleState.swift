@@ -63,7 +63,7 @@ struct SampleState {
     do {
       for (vcpu, state) in zip(machine.vcpus, vcpus) { try vcpu.restore(state) }
       for (container, own) in zip(machine.containers, mappings) {
-        try container.driver.restore(own)
+        try container.driver.keep(own)
       }
     } catch {
       throw MachineError(operation: "restore the machine's state", detail: "\(error)")

@@ -75,12 +75,12 @@ public final class GuestDriver: Sendable {
     }
   }
 
-  /// Maps what the guest had mapped where it came from. Further steps go on from where this
-  /// stream is, so some of them unmap what is gone or map what is there.
-  /// - Precondition: nothing is mapped yet.
-  public func restore(_ mappings: [Mapping]) throws(IOMMURefusal) {
+  /// Maps buffers that the stream knows nothing of: rings a driver keeps, or on a destination all
+  /// that the guest had mapped where it came from. There the stream's next steps unmap what is gone
+  /// and map what is there.
+  public func keep(_ mappings: [Mapping]) throws(IOMMURefusal) {
     try inner.withLock { (inner) throws(IOMMURefusal) in
-      precondition(inner.table.count == 0 && !inner.isPassThrough, "this guest has begun already")
+      precondition(!inner.isPassThrough, "devices reach all of RAM as it is")
       for mapping in mappings {
         try map(mapping.iova, mapping.gpaFirst, mapping.permissions, &inner)
       }
