@@ -56,7 +56,7 @@ import Addressing
     unsafe UInt64(born[index]) | (values[index] & 0xfff) &<< 32
   }
 
-  func mapping(_ index: Int) -> Mapping {
+  @inline(__always) func mapping(_ index: Int) -> Mapping {
     Mapping(
       checkedIOVA: AddressRange(first: IOVA(first(index)), last: IOVA(last(index))),
       gpaFirst: GPA(unsafe values[index] & ~0xfff),
@@ -65,16 +65,12 @@ import Addressing
   }
 
   /// How many mappings begin at or before `address`.
-  @inline(__always) func countStarting(atOrBefore address: UInt64) -> Int {
-    let wanted = address | 0xfff
-    var low = 0
-    var high = count
-    let keys = unsafe keys
-    while low < high {
-      let middle = (low &+ high) &>> 1
-      if unsafe keys[middle] <= wanted { low = middle &+ 1 } else { high = middle }
-    }
-    return low
+  ///
+  /// - Parameter next: about where the next leaf begins; only the speed depends on it.
+  @inline(__always) func countStarting(atOrBefore address: UInt64, first: UInt64, next: UInt64)
+    -> Int
+  {
+    unsafe KeySearch.countAtOrBelow(address | 0xfff, keys, count, first: first, last: next)
   }
 
   func store(_ mapping: Mapping, at index: Int) {

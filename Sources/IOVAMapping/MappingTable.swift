@@ -58,16 +58,16 @@ public struct MappingTable: ~Copyable, Sendable {
 
   /// The leaf whose mappings begin at or before `address`; 0 when all begin later.
   @inline(__always) func leafIndex(for address: UInt64) -> Int {
-    let keys = directory.span
-    do {
-      var low = 0
-      var high = keys.count
-      while low < high {
-        let middle = (low &+ high) &>> 1
-        if keys[middle] <= address { low = middle &+ 1 } else { high = middle }
-      }
-      return low > 0 ? low &- 1 : 0
-    }
+    let found = KeySearch.countAtOrBelow(address, directory.span)
+    return found > 0 ? found &- 1 : 0
+  }
+
+  /// How many mappings of leaf `index` begin at or before `address`.
+  @inline(__always) func countStarting(atOrBefore address: UInt64, inLeaf index: Int) -> Int {
+    let leaf = leaves[index]
+    let next =
+      index &+ 1 < directory.count ? directory[index &+ 1] : leaf.first(leaf.count &- 1)
+    return leaf.countStarting(atOrBefore: address, first: directory[index], next: next)
   }
 
   /// The first mapping that ends at or after `address`, nil when there is none.
@@ -75,7 +75,7 @@ public struct MappingTable: ~Copyable, Sendable {
     guard !leaves.isEmpty else { return nil }
     let index = leafIndex(for: address)
     let leaf = leaves[index]
-    let after = leaf.countStarting(atOrBefore: address)
+    let after = countStarting(atOrBefore: address, inLeaf: index)
     if after > 0, leaf.last(after &- 1) >= address { return Place(leaf: index, slot: after &- 1) }
     if after < leaf.count { return Place(leaf: index, slot: after) }
     return index &+ 1 < leaves.count ? Place(leaf: index &+ 1, slot: 0) : nil
@@ -92,8 +92,9 @@ public struct MappingTable: ~Copyable, Sendable {
 
   public func lookup(_ address: IOVA) -> Mapping? {
     guard !leaves.isEmpty else { return nil }
-    let leaf = leaves[leafIndex(for: address.rawValue)]
-    let after = leaf.countStarting(atOrBefore: address.rawValue)
+    let index = leafIndex(for: address.rawValue)
+    let leaf = leaves[index]
+    let after = countStarting(atOrBefore: address.rawValue, inLeaf: index)
     guard after > 0, leaf.last(after &- 1) >= address.rawValue else { return nil }
     return leaf.mapping(after &- 1)
   }

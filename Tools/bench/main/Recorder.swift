@@ -4,16 +4,24 @@ final class Recorder {
   private(set) var skipped: [String: String] = [:]
   static let own = "smudge"
 
-  /// Runs `body` and keeps how long it took, in seconds.
+  /// Runs `body` and keeps how long it took, in seconds of this thread's CPU: what others do on the
+  /// machine in the meantime is not counted.
   func time<R>(_ name: String, _ contender: String = Recorder.own, _ body: () throws -> R) rethrows
     -> R
   {
-    let clock = ContinuousClock()
-    let start = clock.now
+    let start = Clock.threadSeconds()
     let result = try body()
-    let taken = start.duration(to: clock.now)
-    let (seconds, attoseconds) = taken.components
-    record(name, contender, value: Double(seconds) + Double(attoseconds) * 1e-18)
+    record(name, contender, value: Clock.threadSeconds() - start)
+    return result
+  }
+
+  /// The same by the clock on the wall, for work of more than this thread.
+  func timeOnWall<R>(
+    _ name: String, _ contender: String = Recorder.own, _ body: () throws -> R
+  ) rethrows -> R {
+    let start = Clock.wallSeconds()
+    let result = try body()
+    record(name, contender, value: Clock.wallSeconds() - start)
     return result
   }
 
