@@ -110,7 +110,7 @@ if exists("Sources/CNuma") {
 }
 // level 1
 targets += module("PageBitmap", ["Addressing", "CBitmapKernels"])
-targets += module("IOVAMapping", ["Addressing"])
+targets += module("IOVAMapping", ["Addressing", "CBitmapKernels"])
 // level 2
 targets += module("DMAContainer", ["Addressing", "PageBitmap", "IOVAMapping"])
 targets += module("GuestDirtyLog", ["Addressing", "PageBitmap", "CNuma"])

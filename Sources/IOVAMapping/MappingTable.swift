@@ -108,24 +108,30 @@ public struct MappingTable: ~Copyable, Sendable {
 
   /// Appends the mappings that overlap `from` to `last` in IOVA order, unclipped, at most
   /// `countMax` of them. To go on, ask again from the address after the last one's end.
+  ///
+  /// This is the fast walk of the table: with batches of some thousands and a batch that keeps its
+  /// room it costs little more than copying the mappings. `forEach` calls out for each of them.
   @discardableResult
   public func copyMappings(
     from: IOVA, through last: IOVA, into batch: inout [Mapping], countMax: Int
   ) -> Int {
-    guard var place = place(endingAtOrAfter: from.rawValue) else { return 0 }
+    guard let start = place(endingAtOrAfter: from.rawValue) else { return 0 }
+    var index = start.leaf
+    var slot = start.slot
     var copied = 0
-    while copied < countMax {
-      let leaf = leaves[place.leaf]
-      let end = min(leaf.count, place.slot &+ (countMax &- copied))
-      while place.slot < end {
-        if leaf.first(place.slot) > last.rawValue { return copied }
-        batch.append(leaf.mapping(place.slot))
-        copied &+= 1
-        place.slot &+= 1
+    while index < leaves.count, copied < countMax, directory[index] <= last.rawValue {
+      let leaf = leaves[index]
+      var end = leaf.count
+      if leaf.first(end &- 1) > last.rawValue {
+        end = countStarting(atOrBefore: last.rawValue, inLeaf: index)
       }
-      guard place.slot == leaf.count else { break }
-      place = Place(leaf: place.leaf &+ 1, slot: 0)
-      guard place.leaf < leaves.count else { break }
+      guard slot < end else { break }
+      end = min(end, slot &+ (countMax &- copied))
+      leaf.append(slot..<end, to: &batch, before: leaves[min(index &+ 1, leaves.count &- 1)])
+      copied &+= end &- slot
+      guard end == leaf.count else { break }
+      index &+= 1
+      slot = 0
     }
     return copied
   }
