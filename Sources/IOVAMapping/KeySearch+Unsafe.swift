@@ -9,18 +9,16 @@ enum KeySearch {
   /// its distance from `first` says, so the search begins there and spreads out, doubling. Keys
   /// made to defeat the guess cost a few looks more than halving would.
   ///
-  /// - Parameters:
-  ///   - first, last: about the first and last key, `first <= last`; only the speed depends on them.
+  /// - Parameter guess: below `count` if that is not 0; only the speed depends on it.
   ///
   /// Unsafe because it reads by address; sound as long as `keys` has `count` elements, since every
   /// index below is between `low` and `high`, which only close in from 0 and `count`.
   @unsafe @inline(__always) static func countAtOrBelow(
-    _ wanted: UInt64, _ keys: UnsafePointer<UInt64>, _ count: Int, first: UInt64, last: UInt64
+    _ wanted: UInt64, _ keys: UnsafePointer<UInt64>, _ count: Int, from guess: Int
   ) -> Int {
     var low = 0
     var high = count
     if count > 2 &* reach {
-      let guess = guess(wanted, count, first, last)
       var step = reach
       if unsafe keys[guess] <= wanted {
         low = guess &+ 1
@@ -56,16 +54,18 @@ enum KeySearch {
     let last = keys[keys.count &- 1]
     return unsafe keys.withUnsafeBufferPointer { all in
       guard let base = all.baseAddress else { return 0 }
-      return unsafe countAtOrBelow(wanted, base, all.count, first: base[0], last: last)
+      let guess = unsafe guess(wanted, all.count, base[0], last)
+      return unsafe countAtOrBelow(wanted, base, all.count, from: guess)
     }
   }
 
-  /// An index below `count`.
-  @inline(__always) private static func guess(
+  /// Where a key lies if keys are spread evenly from `first` to `last`: an index below `count`,
+  /// or 0.
+  @inline(__always) static func guess(
     _ wanted: UInt64, _ count: Int, _ first: UInt64, _ last: UInt64
   ) -> Int {
     if wanted <= first { return 0 }
-    if wanted >= last { return count &- 1 }
+    if wanted >= last { return max(count, 1) &- 1 }
     // The quotient is below `count`: the offset is below the width.
     let product = (wanted &- first).multipliedFullWidth(by: UInt64(count))
     return Int((last &- first).dividingFullWidth(product).quotient)

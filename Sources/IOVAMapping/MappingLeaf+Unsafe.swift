@@ -89,7 +89,11 @@ import CBitmapKernels
   @inline(__always) func countStarting(atOrBefore address: UInt64, first: UInt64, next: UInt64)
     -> Int
   {
-    unsafe KeySearch.countAtOrBelow(address | 0xfff, keys, count, first: first, last: next)
+    let count = count
+    let guess = KeySearch.guess(address, count, first, next)
+    // What is found there is wanted next.
+    unsafe smudge_bitmap_prefetch(rest + guess &* 2)
+    return unsafe KeySearch.countAtOrBelow(address | 0xfff, keys, count, from: guess)
   }
 
   func store(_ mapping: Mapping, at index: Int) {

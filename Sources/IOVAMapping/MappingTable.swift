@@ -7,9 +7,9 @@ public import Addressing
 /// - **Retired**: unmapped, and kept for a while with the time it went.
 /// - **Run**: mapped IOVA without a hole, of however many mappings.
 ///
-/// Shape: mappings in IOVA order in leaves of up to 256, and one directory of the leaves' first
-/// IOVAs. Two levels suffice: at 16 Mi mappings the directory is a megabyte, and a leaf splits once
-/// in a hundred inserts.
+/// Shape: mappings in IOVA order in leaves of up to 128, and one directory of the leaves' first
+/// IOVAs. Two levels suffice: at 16 Mi mappings the directory is two megabytes, and a leaf splits
+/// once in half a hundred inserts. Both are searched from a guess by distance.
 ///
 /// Invariants:
 /// 1. Mappings do not overlap, and lie in order within and across leaves.
