@@ -53,9 +53,9 @@ extension bench_mapping {
 /// Memory for memcpy and for the plain loops, had the way bitmaps have theirs: large pages on both
 /// sides of a comparison or on neither.
 ///
-/// Unsafe because it is raw memory. Sound because the value owns it and every use is bounded by its
-/// size.
-@safe final class Words {
+/// Unsafe because it is raw memory. Sound because the value owns it, every use is bounded by its
+/// size, and threads that share it take turns.
+@safe final class Words: @unchecked Sendable {
   let count: Int
   private let base: UnsafeMutablePointer<UInt64>
 
@@ -69,6 +69,8 @@ extension bench_mapping {
   }
 
   deinit { unsafe smudge_pages_free(base, count * 8) }
+
+  var bytes: UnsafeMutableRawPointer { unsafe UnsafeMutableRawPointer(base) }
 
   func fill(_ word: (Int) -> UInt64) {
     for index in 0..<count { unsafe base[index] = word(index) }

@@ -4,8 +4,15 @@ import Glibc
 /// a shared machine drifts by half, a ratio of neighbours does not.
 @main struct SmudgeBench {
   static var sections: [Section] {
-    [Table.section(mappingCount: 1 << 20), Table.section(mappingCount: 64 << 10)]
-      + [Walk.section, Merge.section] + Scatter.sections + [HarvestBench.section]
+    var all = [Table.section(mappingCount: 1 << 20), Table.section(mappingCount: 64 << 10)]
+    all += [Walk.section, Merge.section] + Scatter.sections + [HarvestBench.section]
+    #if canImport(MigrationTransport)
+      all.append(StreamBench.section)
+    #endif
+    #if canImport(DirtyTracker)
+      all.append(TrackerBench.section)
+    #endif
+    return all
   }
 
   static func main() throws {
