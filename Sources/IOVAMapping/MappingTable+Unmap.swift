@@ -97,7 +97,8 @@ extension MappingTable {
     _ = try? unmap(.wholeSpace, removed: removed)
   }
 
-  private func lastMapping(overlapping range: IOVARange) -> Mapping? {
+  /// The last mapping that overlaps `range`.
+  public func lastMapping(overlapping range: IOVARange) -> Mapping? {
     guard !leaves.isEmpty else { return nil }
     let index = leafIndex(for: range.last.rawValue)
     let leaf = leaves[index]

@@ -23,7 +23,7 @@ struct Report: Codable {
       "",
     ]
     let cells =
-      [["case", "against", "ours", "peer", "ratio", "median", "target", ""]] + rows.map(Self.cells)
+      [["case", "against", "ours", "peer", "ratio", "median", "target", ""]] + rows.map(cells)
     let widths = cells[0].indices.map { column in cells.map { $0[column].count }.max() ?? 0 }
     for row in cells {
       let padded = row.indices.map { column in
@@ -35,14 +35,16 @@ struct Report: Codable {
     return lines.joined(separator: "\n")
   }
 
-  private static func cells(_ row: Outcome) -> [String] {
-    let verdict = row.meets.map { $0 ? "meets" : "MISSES" } ?? "skipped: \(row.skipped ?? "")"
+  private func cells(_ row: Outcome) -> [String] {
+    let judged = row.meets.map { isQuick ? "ran" : $0 ? "meets" : "MISSES" }
+    let verdict = judged ?? "skipped: \(row.skipped ?? "")"
     if row.theirs == nil, let value = row.ratio {
-      return [row.name, row.peer, number(value), "", "", "", number(row.target), verdict]
+      return [row.name, row.peer, Self.number(value), "", "", "", Self.number(row.target), verdict]
     }
     return [
-      row.name, row.peer, row.ours.map(time) ?? "", row.theirs.map(time) ?? "",
-      row.ratio.map(number) ?? "", row.medianRatio.map(number) ?? "", number(row.target), verdict,
+      row.name, row.peer, row.ours.map(Self.time) ?? "", row.theirs.map(Self.time) ?? "",
+      row.ratio.map(Self.number) ?? "", row.medianRatio.map(Self.number) ?? "",
+      Self.number(row.target), verdict,
     ]
   }
 
