@@ -22,8 +22,8 @@ struct Report: Codable {
         : "least of \(repetitions) repetitions, ours and the peer's turn by turn",
       "",
     ]
-    let cells =
-      [["case", "against", "ours", "peer", "ratio", "median", "target", ""]] + rows.map(cells)
+    let heads = ["case", "against", "ours", "peer", "ratio", "median", "target", ""]
+    let cells = [heads] + rows.map { self.cells($0) }
     let widths = cells[0].indices.map { column in cells.map { $0[column].count }.max() ?? 0 }
     for row in cells {
       let padded = row.indices.map { column in

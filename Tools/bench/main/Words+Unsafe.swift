@@ -28,7 +28,8 @@ extension Words {
     unsafe count == other.count && memcmp(bytes, other.bytes, byteCount) == 0
   }
 
-  /// Writes all of `source` into a socket pair, a MiB a call, while a thread reads it into `target`.
+  /// Writes all of `source` into a socket pair, a MiB a call, while a thread reads it into
+  /// `target`.
   static func sendPlainly(_ source: Words, to target: Words) {
     precondition(source.count == target.count, "equal sizes")
     var ends: [Int32] = [0, 0]
