@@ -64,6 +64,39 @@ func named(_ modules: [String]) -> [Target.Dependency] {
   modules.filter { exists("Sources/\($0)") }.map { .init(stringLiteral: $0) }
 }
 
+/// What the benchmark measures against. A peer whose package is not installed is replaced by a file
+/// that says so, so that everything builds without them.
+func benchPeers() -> Target {
+  func installed(_ paths: String...) -> Bool {
+    paths.allSatisfy { FileManager.default.fileExists(atPath: $0) }
+  }
+  let machine = installed("/usr/lib/aarch64-linux-gnu") ? "aarch64" : "x86_64"
+  let libraries = "/usr/lib/\(machine)-linux-gnu"
+  var absent: [String] = []
+  var flags = ["-O3", "-Wall", "-Werror"]
+  var linked: [LinkerSetting] = []
+  if installed(
+    "/usr/include/absl/container/btree_map.h", "\(libraries)/libabsl_throw_delegate.so",
+    "/usr/include/c++")
+  {
+    absent.append("missing_absl_btree.c")
+    linked += ["absl_throw_delegate", "absl_raw_logging_internal"].map { .linkedLibrary($0) }
+  } else {
+    absent.append("absl_btree.cpp")
+  }
+  if installed("/usr/include/glib-2.0/glib.h", "\(libraries)/libglib-2.0.so") {
+    absent.append("missing_glib_tree.c")
+    flags += ["-I/usr/include/glib-2.0", "-I\(libraries)/glib-2.0/include"]
+    linked.append(.linkedLibrary("glib-2.0"))
+  } else {
+    absent.append("glib_tree.c")
+  }
+  return .target(
+    name: "CBenchPeers", path: "Tools/bench/peers", exclude: absent,
+    cSettings: [.unsafeFlags(flags)], cxxSettings: [.unsafeFlags(["-O3"])],
+    linkerSettings: linked)
+}
+
 var targets: [Target] = []
 // level 0
 targets += module("Addressing")
@@ -77,7 +110,7 @@ if exists("Sources/CNuma") {
 }
 // level 1
 targets += module("PageBitmap", ["Addressing", "CBitmapKernels"])
-targets += module("IOVAMapping", ["Addressing"])
+targets += module("IOVAMapping", ["Addressing", "CBitmapKernels"])
 // level 2
 targets += module("DMAContainer", ["Addressing", "PageBitmap", "IOVAMapping"])
 targets += module("GuestDirtyLog", ["Addressing", "PageBitmap", "CNuma"])
@@ -100,9 +133,7 @@ targets += tool(
   "smudge", "smudge",
   named(levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport", "Simulation"])
     + [.product(name: "ArgumentParser", package: "swift-argument-parser")])
-if exists("Tools/bench/peers") {
-  targets.append(.target(name: "CBenchPeers", path: "Tools/bench/peers"))
-}
+if exists("Tools/bench/peers") { targets.append(benchPeers()) }
 if exists("Tools/bench/main") {
   targets += tool(
     "smudge-bench", "bench/main",

@@ -1,13 +1,14 @@
 import Addressing
+import CBitmapKernels
 
-/// Up to 256 mappings in IOVA order, 24 bytes each, in four columns of one block.
+/// Up to 128 mappings in IOVA order, 24 bytes each, in two columns of one block: what is searched,
+/// and what is found.
 ///
 /// A mapping is packed into the bits that page alignment leaves free:
 ///
 ///     key    64  IOVA first, above; pages-1 bits 32...39 in bits 2...9; permissions in bits 0...1
 ///     value  64  GPA first, above; generation bits 32...43 in bits 0...11
-///     pages  32  pages-1, low bits
-///     born   32  generation, low bits
+///     extent 64  pages-1, low 32 bits, below; generation, low 32 bits, above
 ///
 /// Keys of one table differ in their page, so they sort by IOVA whatever the low bits say.
 ///
@@ -15,7 +16,7 @@ import Addressing
 /// leaves, which it owns alone and sends as a whole, and every index is below `count`, which is at
 /// most `capacity`.
 @safe struct MappingLeaf: @unchecked Sendable {
-  static let capacity = 256
+  static let capacity = 128
   static let byteCount = 16 + capacity * 24
 
   private let base: UnsafeMutableRawPointer
@@ -30,11 +31,8 @@ import Addressing
   private var keys: UnsafeMutablePointer<UInt64> {
     unsafe (base + 16).assumingMemoryBound(to: UInt64.self)
   }
-  private var values: UnsafeMutablePointer<UInt64> { unsafe keys + Self.capacity }
-  private var pages: UnsafeMutablePointer<UInt32> {
-    unsafe UnsafeMutableRawPointer(values + Self.capacity).assumingMemoryBound(to: UInt32.self)
-  }
-  private var born: UnsafeMutablePointer<UInt32> { unsafe pages + Self.capacity }
+  /// Value and extent by turns.
+  private var rest: UnsafeMutablePointer<UInt64> { unsafe keys + Self.capacity }
 
   var count: Int {
     get { unsafe base.load(as: Int.self) }
@@ -44,7 +42,7 @@ import Addressing
   @inline(__always) func first(_ index: Int) -> UInt64 { unsafe keys[index] & ~0xfff }
 
   @inline(__always) private func pagesLess1(_ index: Int) -> UInt64 {
-    unsafe UInt64(pages[index]) | (keys[index] & 0x3fc) &<< 30
+    unsafe rest[index &* 2 &+ 1] & 0xffff_ffff | (keys[index] & 0x3fc) &<< 30
   }
 
   /// The last IOVA of the mapping; it fits, as was checked when it was stored.
@@ -53,28 +51,49 @@ import Addressing
   }
 
   @inline(__always) func generation(_ index: Int) -> UInt64 {
-    unsafe UInt64(born[index]) | (values[index] & 0xfff) &<< 32
+    unsafe rest[index &* 2 &+ 1] &>> 32 | (rest[index &* 2] & 0xfff) &<< 32
   }
 
-  func mapping(_ index: Int) -> Mapping {
+  @inline(__always) func mapping(_ index: Int) -> Mapping {
     Mapping(
       checkedIOVA: AddressRange(first: IOVA(first(index)), last: IOVA(last(index))),
-      gpaFirst: GPA(unsafe values[index] & ~0xfff),
+      gpaFirst: GPA(unsafe rest[index &* 2] & ~0xfff),
       permissions: Permissions(rawValue: UInt8(unsafe keys[index] & 3)),
       generation: Generation(generation(index)))
   }
 
-  /// How many mappings begin at or before `address`.
-  @inline(__always) func countStarting(atOrBefore address: UInt64) -> Int {
-    let wanted = address | 0xfff
-    var low = 0
-    var high = count
-    let keys = unsafe keys
-    while low < high {
-      let middle = (low &+ high) &>> 1
-      if unsafe keys[middle] <= wanted { low = middle &+ 1 } else { high = middle }
+  /// Appends mappings to a batch: the walk of a sync, so its room is made once and not looked at
+  /// again for each.
+  ///
+  /// - Parameter next: the leaf that will be walked after this one. It lies anywhere in memory, so
+  ///   it is asked for while this one is unpacked.
+  /// - Precondition: `slots` lies in `0..<count`.
+  func append(_ slots: Range<Int>, to batch: inout [Mapping], before next: MappingLeaf) {
+    batch.append(addingCapacity: slots.count) { output in
+      unsafe output.withUnsafeMutableBufferPointer { room, initialized in
+        guard let base = room.baseAddress else { return }
+        var target = unsafe base + initialized
+        for slot in slots {
+          unsafe smudge_bitmap_prefetch(next.keys + slot &* 3)
+          unsafe target.initialize(to: mapping(slot))
+          unsafe target += 1
+        }
+        initialized &+= slots.count
+      }
     }
-    return low
+  }
+
+  /// How many mappings begin at or before `address`.
+  ///
+  /// - Parameter next: about where the next leaf begins; only the speed depends on it.
+  @inline(__always) func countStarting(atOrBefore address: UInt64, first: UInt64, next: UInt64)
+    -> Int
+  {
+    let count = count
+    let guess = KeySearch.guess(address, count, first, next)
+    // What is found there is wanted next.
+    unsafe smudge_bitmap_prefetch(rest + guess &* 2)
+    return unsafe KeySearch.countAtOrBelow(address | 0xfff, keys, count, from: guess)
   }
 
   func store(_ mapping: Mapping, at index: Int) {
@@ -83,9 +102,8 @@ import Addressing
     unsafe keys[index] =
       mapping.iova.first.rawValue | (pagesLess1 &>> 32) &<< 2
       | UInt64(mapping.permissions.rawValue)
-    unsafe values[index] = mapping.gpaFirst.rawValue | (generation &>> 32) & 0xfff
-    unsafe pages[index] = UInt32(truncatingIfNeeded: pagesLess1)
-    unsafe born[index] = UInt32(truncatingIfNeeded: generation)
+    unsafe rest[index &* 2] = mapping.gpaFirst.rawValue | (generation &>> 32) & 0xfff
+    unsafe rest[index &* 2 &+ 1] = pagesLess1 & 0xffff_ffff | generation &<< 32
   }
 
   /// - Precondition: `count < capacity`.
@@ -122,8 +140,6 @@ import Addressing
   ) {
     guard moved > 0 else { return }
     unsafe (target.keys + to).update(from: source.keys + from, count: moved)
-    unsafe (target.values + to).update(from: source.values + from, count: moved)
-    unsafe (target.pages + to).update(from: source.pages + from, count: moved)
-    unsafe (target.born + to).update(from: source.born + from, count: moved)
+    unsafe (target.rest + to &* 2).update(from: source.rest + from &* 2, count: moved &* 2)
   }
 }

@@ -26,7 +26,7 @@ extension MappingTable {
     }
     let index = leafIndex(for: iova.first.rawValue)
     let leaf = leaves[index]
-    let slot = leaf.countStarting(atOrBefore: iova.first.rawValue)
+    let slot = countStarting(atOrBefore: iova.first.rawValue, inLeaf: index)
     if slot > 0, leaf.last(slot &- 1) >= iova.first.rawValue {
       throw .overlap(new: iova, existing: leaf.mapping(slot &- 1))
     }
@@ -49,7 +49,7 @@ extension MappingTable {
   }
 
   mutating func count(_ mapping: Mapping, _ sign: Int) {
-    let pages = mapping.iova.pageCount(.fourKiB)
+    let pages = mapping.iova.lastOffset &>> 12 &+ 1
     let change = sign > 0 ? pages : 0 &- pages
     mappedPageCount = mappedPageCount &+ change
     if mapping.isWritable { writablePageCount = writablePageCount &+ change }

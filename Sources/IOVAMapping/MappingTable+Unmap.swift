@@ -29,9 +29,18 @@ extension MappingTable {
   public mutating func unmap(
     _ range: IOVARange, removed: (Mapping) -> Void = { _ in }
   ) throws(MappingError) -> UnmapResult {
+    guard let start = place(endingAtOrAfter: range.first.rawValue),
+      leaves[start.leaf].first(start.slot) <= range.last.rawValue
+    else { return UnmapResult(generation: generation) }
+    if isAlone(start, in: range) {
+      let mapping = removeWhole(at: start)
+      removed(mapping)
+      return UnmapResult(
+        mappingCount: 1, pageCount: mapping.iova.lastOffset &>> 12 &+ 1, generation: generation)
+    }
     try canUnmap(range)
     var result = UnmapResult(generation: generation)
-    guard let first = firstMapping(overlapping: range) else { return result }
+    let first = leaves[start.leaf].mapping(start.slot)
     let last = lastMapping(overlapping: range) ?? first
     generation = Generation(generation.rawValue &+ 1)
     result.generation = generation
@@ -53,6 +62,36 @@ extension MappingTable {
     return result
   }
 
+  /// Whether the mapping lies wholly in the range and no other begins there: what nearly every
+  /// unmap is about.
+  @inline(__always) private func isAlone(_ place: Place, in range: IOVARange) -> Bool {
+    let leaf = leaves[place.leaf]
+    guard leaf.first(place.slot) >= range.first.rawValue,
+      leaf.last(place.slot) <= range.last.rawValue
+    else { return false }
+    if place.slot &+ 1 < leaf.count { return leaf.first(place.slot &+ 1) > range.last.rawValue }
+    return place.leaf &+ 1 == leaves.count || directory[place.leaf &+ 1] > range.last.rawValue
+  }
+
+  private mutating func removeWhole(at place: Place) -> Mapping {
+    let leaf = leaves[place.leaf]
+    let mapping = leaf.mapping(place.slot)
+    generation = Generation(generation.rawValue &+ 1)
+    count &-= 1
+    count(mapping, -1)
+    retiredRing.append(RetiredMapping(mapping: mapping, retired: generation))
+    leaf.remove(place.slot..<(place.slot &+ 1))
+    if leaf.count == 0 {
+      leaf.deallocate()
+      leaves.remove(at: place.leaf)
+      directory.remove(at: place.leaf)
+    } else {
+      if place.slot == 0 { directory[place.leaf] = leaf.first(0) }
+      mergeIfSparse(place.leaf)
+    }
+    return mapping
+  }
+
   /// Removes everything.
   public mutating func removeAll(removed: (Mapping) -> Void = { _ in }) {
     _ = try? unmap(.wholeSpace, removed: removed)
@@ -61,8 +100,9 @@ extension MappingTable {
   /// The last mapping that overlaps `range`.
   public func lastMapping(overlapping range: IOVARange) -> Mapping? {
     guard !leaves.isEmpty else { return nil }
-    let leaf = leaves[leafIndex(for: range.last.rawValue)]
-    let after = leaf.countStarting(atOrBefore: range.last.rawValue)
+    let index = leafIndex(for: range.last.rawValue)
+    let leaf = leaves[index]
+    let after = countStarting(atOrBefore: range.last.rawValue, inLeaf: index)
     guard after > 0, leaf.last(after &- 1) >= range.first.rawValue else { return nil }
     return leaf.mapping(after &- 1)
   }
@@ -78,7 +118,7 @@ extension MappingTable {
       return
     }
     let index = leafIndex(for: mapping.iova.first.rawValue)
-    let slot = leaves[index].countStarting(atOrBefore: mapping.iova.first.rawValue)
+    let slot = countStarting(atOrBefore: mapping.iova.first.rawValue, inLeaf: index)
     insert(mapping, at: Place(leaf: index, slot: slot))
   }
 
@@ -90,7 +130,7 @@ extension MappingTable {
     var emptied: Range<Int> = start.leaf..<start.leaf
     while index < leaves.count {
       let leaf = leaves[index]
-      let end = leaf.countStarting(atOrBefore: range.last.rawValue)
+      let end = countStarting(atOrBefore: range.last.rawValue, inLeaf: index)
       guard end > slot else { break }
       for position in slot..<end {
         let mapping = leaf.mapping(position)

@@ -1,0 +1,117 @@
+import Addressing
+import IOVAMapping
+import TestSupport
+import Testing
+
+/// What can be asked of a table: by IOVA, by GPA, in order, and about the past.
+@Suite struct MappingTableQuestionTests {
+  static func range(_ firstPage: UInt64, _ pages: UInt64) -> IOVARange {
+    MappingTableModelTests.range(firstPage, pages)
+  }
+
+  @Test func `retired mappings stay answerable up to the limit and no further`() throws {
+    var table = MappingTable(retiredCountMax: 2)
+    let page = Self.range(5, 1)
+    // Mapped at generations 1, 3, 5; unmapped at 2, 4, 6.
+    for round in 0..<3 as Range<UInt64> {
+      try table.map(page, to: GPA(round << 12), permissions: .readWrite)
+      try table.unmap(page)
+    }
+    #expect(table.retiredCount == 2)
+    #expect(table.forgottenThrough == Generation(2))
+    #expect(table.lookup(page.first, at: Generation(5))?.gpaFirst == GPA(2 << 12))
+    #expect(table.lookup(page.first, at: Generation(3))?.gpaFirst == GPA(1 << 12))
+    #expect(table.lookup(page.first, at: Generation(4)) == nil)
+    var found: [UInt64] = []
+    let isComplete = table.retired(since: Generation(2), overlapping: page) {
+      found.append($0.retired.rawValue)
+    }
+    #expect(isComplete && found == [4, 6])
+    #expect(!table.retired(since: Generation(1), overlapping: page) { _ in })
+    #expect(table.retired(since: Generation(2), overlapping: Self.range(6, 9)) { _ in })
+  }
+
+  @Test func `a table that keeps nothing retired says so`() throws {
+    var table = MappingTable(retiredCountMax: 0)
+    try table.map(Self.range(0, 1), to: GPA(0), permissions: .read)
+    try table.unmap(Self.range(0, 1))
+    #expect(table.retiredCount == 0 && table.forgottenThrough == Generation(2))
+    #expect(!table.retired(since: Generation(1), overlapping: .wholeSpace) { _ in })
+  }
+
+  @Test func `adjacent mappings make one run, whatever they map to`() throws {
+    var table = MappingTable()
+    for (page, gpa, permissions) in [
+      (0, 9, .readWrite), (1, 3, .readWrite), (2, 7, .read), (3, 1, .write), (8, 0, .readWrite),
+    ] as [(UInt64, UInt64, Permissions)] {
+      try table.map(Self.range(page, 1), to: GPA(gpa << 12), permissions: permissions)
+    }
+    var runs: [IOVARange] = []
+    table.forEachRun { runs.append($0) }
+    #expect(runs == [Self.range(0, 4), Self.range(8, 1)])
+    runs = []
+    table.forEachRun(writableOnly: true) { runs.append($0) }
+    #expect(runs == [Self.range(0, 2), Self.range(3, 1), Self.range(8, 1)])
+    runs = []
+    table.forEachRun(in: Self.range(1, 2)) { runs.append($0) }
+    #expect(runs == [Self.range(1, 2)])
+  }
+
+  @Test func `one GPA behind many IOVAs is found behind each`() throws {
+    var table = MappingTable()
+    try table.map(Self.range(4, 2), to: GPA(0x1000), permissions: .read)
+    try table.map(Self.range(100, 1), to: GPA(0x2000), permissions: .write)
+    try table.map(Self.range(7, 1), to: GPA(0x3000), permissions: .write)
+    let gpa = GPARange(first: GPA(0x2000), byteCount: 1)!
+    #expect(table.mappings(to: gpa).map(\.iova) == [Self.range(4, 2), Self.range(100, 1)])
+  }
+
+  /// Pages where the guess of the search is as wrong as can be: thick at one end, powers of two,
+  /// one far away.
+  static func lopsidedPages(_ random: inout SeededGenerator) -> Set<UInt64> {
+    var pages = Set<UInt64>(0..<700)
+    for shift in 10..<52 as Range<UInt64> {
+      for _ in 0..<20 { pages.insert((1 << shift) + random.below(40)) }
+    }
+    pages.insert((1 << 52) - 1)
+    return pages
+  }
+
+  @Test func `lookups and walks find everything among lopsided addresses`() throws {
+    let seed = TestSeed.seed(default: 91)
+    let again = Comment(rawValue: TestSeed.reproduce(seed, filter: "MappingTableQuestionTests"))
+    var random = SeededGenerator(seed: seed)
+    var table = MappingTable()
+    let pages = Self.lopsidedPages(&random)
+    for page in pages.shuffled(using: &random) {
+      try table.map(
+        IOVARange(first: IOVA(page << 12), last: IOVA(page << 12 | 0xfff)),
+        to: GPA(page << 12), permissions: .readWrite)
+    }
+    table.checkInvariants()
+    let sorted = pages.sorted()
+    for page in sorted {
+      #expect(table.lookup(IOVA(page << 12 | 5))?.gpaFirst == GPA(page << 12), again)
+      if page > 0, !pages.contains(page - 1) {
+        #expect(table.lookup(IOVA((page - 1) << 12)) == nil, again)
+      }
+    }
+    for _ in 0..<200 {
+      let low = sorted.randomElement(using: &random)!
+      let high = max(low, sorted.randomElement(using: &random)!)
+      let limit = 1 + random.below(400)
+      var batch: [Mapping] = []
+      let copied = table.copyMappings(
+        from: IOVA(low << 12), through: IOVA(high << 12), into: &batch, countMax: limit)
+      let expected = sorted.filter { $0 >= low && $0 <= high }.prefix(limit)
+      #expect(
+        copied == batch.count && batch.map { $0.gpaFirst.rawValue >> 12 } == Array(expected), again)
+    }
+    for page in pages.shuffled(using: &random) {
+      let one = IOVARange(first: IOVA(page << 12), last: IOVA(page << 12 | 0xfff))
+      #expect(try table.unmap(one).mappingCount == 1, again)
+    }
+    table.checkInvariants()
+    #expect(table.count == 0)
+  }
+}

@@ -1,0 +1,56 @@
+import Addressing
+import CBenchPeers
+import PageBitmap
+
+/// One query with random dirt, its mappings, and a target for each contender.
+final class ScatterTrial {
+  private let mappings: [Mapping]
+  private let peerMappings: [bench_mapping]
+  private let source: Words
+  private var query: QueryBitmap
+  private var target: PageBitmap
+  private let peerTarget: Words
+  private var isVerified = false
+
+  init(mappings: [Mapping], windowPages: Int, targetPages: Int, percent: Int) throws {
+    self.mappings = mappings
+    self.peerMappings = mappings.map(bench_mapping.init)
+    let words = (windowPages + 63) / 64
+    source = Words(count: words)
+    var random = SplitMix(state: UInt64(percent))
+    let limit = UInt64.max / 100 * UInt64(percent)
+    source.fill { _ in
+      if percent == 25 { return random.next() & random.next() }
+      return (0..<64 as Range<UInt64>).reduce(0) { $0 | (random.next() < limit ? 1 &<< $1 : 0) }
+    }
+    query = try QueryBitmap(byteCountMax: words * 8)
+    try query.reset(
+      window: AddressRange(first: IOVA(0), last: IOVA(UInt64(windowPages) << 12 - 1)),
+      pageSize: .fourKiB)
+    for index in 0..<words { query.merge(word: index, source[index]) }
+    target = try PageBitmap(pageCount: UInt64(targetPages))
+    peerTarget = Words(count: (targetPages + 63) / 64)
+    // Touch all of it, so that no page has to be had while the time runs.
+    _ = target.insert(first: 0, last: UInt64(targetPages) - 1)
+  }
+
+  /// Once each, from a clean target.
+  func run(_ recorder: Recorder, _ name: String, peer: String?) throws {
+    target.removeAll()
+    let count = recorder.time(name) { scatter() }
+    // The plain loop takes a second where it is not the peer: then once is enough.
+    if peer == nil, isVerified { return }
+    isVerified = true
+    peerTarget.clear()
+    let plain = {
+      self.peerTarget.scatterPerPage(from: self.source, window: IOVA(0), through: self.peerMappings)
+    }
+    let newly = peer.map { recorder.time(name, $0, plain) } ?? plain()
+    precondition(count.newlyDirtyPages == newly, "both mark the same pages")
+  }
+
+  private func scatter() -> ScatterCount {
+    let mappings = mappings
+    return target.scatter(query, through: mappings.span, gpaFirst: GPA(0))
+  }
+}

@@ -1,0 +1,63 @@
+#if canImport(DirtyTracker)
+  import Addressing
+  import DMAContainer
+  import DirtyTracker
+  import EventTrace
+  import GuestDirtyLog
+  import IOVAMapping
+  import PageBitmap
+
+  /// Map and unmap through the whole tracker, recorded, into a container that does nothing, against
+  /// the same on a table of its own.
+  enum TrackerBench {
+    static let name = "map + unmap through the tracker, 64 Ki scattered"
+    static let peer = "bare table"
+
+    static var section: Section {
+      Section(name: "tracker", rows: [Row(name: name, peer: peer, target: 2)]) {
+        recorder, effort in
+        let workload = Workload(mappingCount: effort.size(64 << 10, quick: 4 << 10), seed: 11)
+        for _ in 0..<effort.repetitions {
+          let log = GuestDirtyLog()
+          let tracker = DirtyTracker(log: log, record: EventRecord())
+          tracker.begin()
+          try tracker.regionAdded(
+            RAMRegion(name: "ram", gpa: AddressRange(first: GPA(0), last: GPA((1 << 36) - 1))))
+          try tracker.commit()
+          let id = try tracker.addContainer(IdleContainer(), addressSpace: .remapped)
+          try recorder.time(name) {
+            for mapping in workload.mappings {
+              try tracker.iommuMap(
+                id, mapping.iova, to: mapping.gpaFirst, permissions: mapping.permissions)
+            }
+            for mapping in workload.removals { try tracker.iommuUnmap(id, mapping.iova) }
+          }
+          precondition(tracker.mappings(of: id).isEmpty, "everything was unmapped")
+          var table = MappingTable()
+          try recorder.time(name, peer) {
+            for mapping in workload.mappings {
+              try table.map(mapping.iova, to: mapping.gpaFirst, permissions: mapping.permissions)
+            }
+            for mapping in workload.removals { try table.unmap(mapping.iova) }
+          }
+          precondition(table.count == 0, "everything was unmapped")
+        }
+      }
+    }
+  }
+
+  /// A container whose calls cost nothing.
+  private final class IdleContainer: DMAContainer {
+    let name = "idle"
+    let capabilities = ContainerCapabilities()
+    var dirtyLogs: [any DirtyLog] { [] }
+
+    func map(_ request: MapRequest) throws(ContainerError) {}
+
+    func unmap(_ range: IOVARange) throws(ContainerError) -> UInt64 { range.lastOffset &+ 1 }
+
+    func unmap(reportingInto dirty: inout QueryBitmap) throws(ContainerError) -> UInt64 {
+      dirty.window.map { $0.lastOffset &+ 1 } ?? 0
+    }
+  }
+#endif

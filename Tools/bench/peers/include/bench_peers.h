@@ -1,0 +1,61 @@
+// What smudge-bench measures against: the containers and loops a C or C++ program would use.
+//
+// Whole loops are on this side, so that no peer pays for a call from Swift.
+#ifndef SMUDGE_BENCH_PEERS_H
+#define SMUDGE_BENCH_PEERS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#pragma clang assume_nonnull begin
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct bench_mapping {
+  uint64_t iova_first;
+  uint64_t iova_last;
+  uint64_t gpa_first;
+  uint32_t permissions;
+} bench_mapping;
+
+/// A table from IOVA to GPA. The numbers tell whether all went well: mappings inserted, GPAs found
+/// summed, mappings removed.
+typedef struct bench_table {
+  /// 0 when the package it needs was not there at build time; then nothing else may be called.
+  int available;
+  void *_Nonnull (*_Nonnull make)(void);
+  uint64_t (*_Nonnull insert)(void *table, const bench_mapping *mappings, size_t count);
+  uint64_t (*_Nonnull lookup)(void *table, const uint64_t *addresses, size_t count);
+  uint64_t (*_Nonnull remove)(void *table, const bench_mapping *mappings, size_t count);
+  void (*_Nonnull destroy)(void *table);
+} bench_table;
+
+/// absl::btree_map from the first IOVA, without a check for overlap at insert.
+extern const bench_table bench_absl_btree;
+/// GTree used as QEMU's iova-tree uses it: the value is the key, overlapping ranges compare equal,
+/// a lookup before each insert, removal until nothing overlaps.
+extern const bench_table bench_glib_tree;
+
+/// Bytes the C heap has handed out, its own headers and padding included.
+size_t bench_heap_byte_count(void);
+
+void bench_copy(void *target, const void *source, size_t byte_count);
+
+/// The plain scatter: looks at the bit of every page of every mapping. Returns bits newly set.
+uint64_t bench_scatter_per_page(uint64_t *target, uint64_t target_gpa_first, const uint64_t *source,
+                                uint64_t window_first, const bench_mapping *mappings, size_t count);
+
+/// Writes `byte_count` bytes, `chunk` at a time. 0, or an errno.
+int bench_write_all(int fd, const void *bytes, size_t byte_count, size_t chunk);
+/// Reads until `byte_count` bytes are there, `chunk` at a time, each to its place. 0, or an errno.
+int bench_read_all(int fd, void *bytes, size_t byte_count, size_t chunk);
+
+#ifdef __cplusplus
+}
+#endif
+
+#pragma clang assume_nonnull end
+
+#endif
