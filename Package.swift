@@ -82,7 +82,7 @@ targets += module("IOVAMapping", ["Addressing"])
 targets += module("DMAContainer", ["Addressing", "PageBitmap", "IOVAMapping"])
 targets += module("GuestDirtyLog", ["Addressing", "PageBitmap", "CNuma"])
 // level 3
-targets += module("EventTrace", ["Addressing", "CChecksum"])
+targets += module("EventTrace", ["Addressing", "CChecksum", "IOVAMapping"])
 targets += module(
   "DirtyTracker",
   ["Addressing", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog", "EventTrace"],

@@ -22,6 +22,12 @@ public enum Limits {
   public static let consumerCountMax = 16
   /// Events the record keeps by default.
   public static let eventCountMax = 1 << 20
+  /// Bytes the record keeps for what does not fit into an event's fixed part, by default.
+  public static let eventPayloadByteCountMax = 64 << 20
+  /// Bytes of a name or a sentence in a trace; longer ones are cut when they are written.
+  public static let traceStringByteCountMax = 4096
+  /// Bytes of a line of an ftrace recording; the kernel's are under 1000.
+  public static let ftraceLineByteCountMax = 4096
   /// NUMA nodes the log places memory on.
   public static let numaNodeCountMax = 1024
   /// Bytes of one section of the migration stream, header left out.

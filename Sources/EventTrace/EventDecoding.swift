@@ -1,0 +1,118 @@
+import Addressing
+
+extension PayloadReader {
+  /// The event of a slot; this reader stands at its payload and is read to its end.
+  mutating func decode(_ slot: EventSlot) throws(PayloadFault) -> TrackerEvent {
+    guard let kind = EventKind(rawValue: slot.kind) else { throw .outOfRange }
+    let event = try decode(kind, slot)
+    guard remaining == 0 else { throw .outOfRange }
+    return event
+  }
+
+  private mutating func decode(
+    _ kind: EventKind, _ slot: EventSlot
+  ) throws(PayloadFault) -> TrackerEvent {
+    let container = slot.container
+    switch kind {
+    case .mapped: return try mapped(slot)
+    case .unmapped: return .unmapped(container: container, iova: try iova(slot))
+    case .unmappedByVMM:
+      let dirty = try Self.isSet(slot) ? (remaining == 0 ? [] : try ranges(IOVA.self)) : nil
+      return .unmappedByVMM(container: container, iova: try iova(slot), dirty: dirty)
+    case .translationsReplayed:
+      return .translationsReplayed(container: container, try mappings())
+    case .addressSpaceSwitched:
+      return .addressSpaceSwitched(container: container, isIdentity: try Self.isSet(slot))
+    case .deviceWrote: return .deviceWrote(container: container, iova: try iova(slot))
+    case .vcpuWrote: return .vcpuWrote(try gpa(slot))
+    case .vcpuCollected: return .vcpuCollected(try ranges(GPA.self), failure: try failure())
+    case .synced: return .synced(isFinal: try Self.isSet(slot))
+    case .answered: return .answered(try answer(slot))
+    case .trackerMade: return .trackerMade(try configuration(slot))
+    case .containerAdded: return .containerAdded(container: container, try self.container())
+    case .containerRemoved: return .containerRemoved(container: container)
+    case .attachmentChanged: return .attachmentChanged(container: container, logs: try logs())
+    default: return try decodeListener(kind, slot)
+    }
+  }
+
+  private mutating func decodeListener(
+    _ kind: EventKind, _ slot: EventSlot
+  ) throws(PayloadFault) -> TrackerEvent {
+    switch kind {
+    case .transactionBegan: return .transactionBegan
+    case .transactionCommitted: return .transactionCommitted
+    case .regionAdded: return .regionAdded(try region(try gpa(slot)))
+    case .regionRemoved: return .regionRemoved(try region(try gpa(slot)))
+    case .regionUnchanged: return .regionUnchanged(try region(try gpa(slot)))
+    case .globalLogStarted: return .globalLogStarted
+    case .globalLogStopped: return .globalLogStopped
+    case .logStarted: return .logStarted(try region(try gpa(slot)))
+    case .logStopped: return .logStopped(try region(try gpa(slot)))
+    case .logSynced: return .logSynced(try Self.isSet(slot) ? try gpa(slot) : nil)
+    case .logCleared: return .logCleared(try gpa(slot))
+    case .ramDiscarded: return .ramDiscarded(try gpa(slot))
+    case .ramPopulated: return .ramPopulated(try gpa(slot))
+    case .consumerAdded:
+      return .consumerAdded(
+        consumer: slot.first, name: try string(), startsDirty: try Self.isSet(slot))
+    case .consumerRemoved: return .consumerRemoved(consumer: slot.first)
+    case .harvested:
+      return .harvested(
+        consumer: slot.first, number: slot.second, pageCountMax: slot.third,
+        runCountMax: try integer())
+    case .delivered: return .delivered(consumer: slot.first, number: slot.second)
+    case .putBack: return .putBack(consumer: slot.first, number: slot.second)
+    case .putBackAll: return .putBackAll(consumer: slot.first)
+    case .allMarkedDirty: return .allMarkedDirty(reason: try string())
+    case .allDirtyReset: return .allDirtyReset
+    default: throw .outOfRange
+    }
+  }
+
+  private func iova(_ slot: EventSlot) throws(PayloadFault) -> IOVARange {
+    try Self.range(slot.first, slot.second)
+  }
+
+  private func gpa(_ slot: EventSlot) throws(PayloadFault) -> GPARange {
+    try Self.range(slot.first, slot.second)
+  }
+
+  private static func isSet(_ slot: EventSlot) throws(PayloadFault) -> Bool {
+    guard slot.flags <= 1 else { throw .outOfRange }
+    return slot.flags == 1
+  }
+
+  /// As it was told: the tracker may have refused it, and replay lets it refuse again.
+  private func mapped(_ slot: EventSlot) throws(PayloadFault) -> TrackerEvent {
+    .mapped(
+      container: slot.container, iova: try iova(slot), gpaFirst: GPA(slot.third),
+      permissions: Permissions(rawValue: slot.flags))
+  }
+
+  private func configuration(_ slot: EventSlot) throws(PayloadFault) -> TraceConfiguration {
+    guard let pageSize = PageSize(bytes: slot.first), let mask = UInt8(exactly: slot.second)
+    else { throw .outOfRange }
+    return TraceConfiguration(
+      pageSize: pageSize, sendsPinnedEveryRound: try Self.isSet(slot), omissionMask: mask)
+  }
+
+  private mutating func answer(_ slot: EventSlot) throws(PayloadFault) -> BackendAnswer {
+    guard let call = BackendAnswer.Call(rawValue: slot.flags & AnswerFlag.call) else {
+      throw .outOfRange
+    }
+    var answer = BackendAnswer(
+      container: slot.container, call: call, unmappedByteCount: slot.third)
+    if slot.flags & AnswerFlag.range != 0 { answer.range = try iova(slot) }
+    if slot.flags & AnswerFlag.log != 0 {
+      guard let log = UInt16(exactly: try integer()) else { throw .outOfRange }
+      answer.log = log
+    }
+    if slot.flags & AnswerFlag.dirty != 0 { answer.dirty = try ranges(IOVA.self) }
+    if slot.flags & AnswerFlag.failure != 0 {
+      answer.failure = try failure()
+      guard answer.failure != nil else { throw .outOfRange }
+    }
+    return answer
+  }
+}

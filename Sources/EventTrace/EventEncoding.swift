@@ -1,0 +1,146 @@
+import Addressing
+
+extension PayloadWriter {
+  /// Writes what does not fit into the slot, and returns the slot without its payload's size.
+  mutating func encode(_ event: TrackerEvent) -> EventSlot {
+    switch event {
+    case .mapped(let container, let iova, let gpaFirst, let permissions):
+      EventSlot(
+        .mapped, flags: permissions.rawValue, container: container, iova.first.rawValue,
+        iova.last.rawValue, gpaFirst.rawValue)
+    case .unmapped(let container, let iova): slot(.unmapped, iova, container)
+    case .unmappedByVMM(let container, let iova, let dirty): unmapped(container, iova, dirty)
+    case .translationsReplayed(let container, let live): replayed(container, live)
+    case .addressSpaceSwitched(let container, let isIdentity):
+      EventSlot(.addressSpaceSwitched, flags: isIdentity ? 1 : 0, container: container)
+    case .deviceWrote(let container, let iova): slot(.deviceWrote, iova, container)
+    case .vcpuWrote(let range): slot(.vcpuWrote, range)
+    case .vcpuCollected(let runs, let failure): collected(runs, failure)
+    case .synced(let isFinal): EventSlot(.synced, flags: isFinal ? 1 : 0)
+    case .answered(let answer): encode(answer)
+    case .trackerMade(let configuration):
+      EventSlot(
+        .trackerMade, flags: configuration.sendsPinnedEveryRound ? 1 : 0,
+        configuration.pageSize.bytes, UInt64(configuration.omissionMask))
+    case .containerAdded(let container, let description): added(container, description)
+    case .containerRemoved(let container): EventSlot(.containerRemoved, container: container)
+    case .attachmentChanged(let container, let logs): attached(container, logs)
+    default: encodeListener(event)
+    }
+  }
+
+  private mutating func encodeListener(_ event: TrackerEvent) -> EventSlot {
+    switch event {
+    case .transactionBegan: EventSlot(.transactionBegan)
+    case .transactionCommitted: EventSlot(.transactionCommitted)
+    case .regionAdded(let region): slot(.regionAdded, region)
+    case .regionRemoved(let region): slot(.regionRemoved, region)
+    case .regionUnchanged(let region): slot(.regionUnchanged, region)
+    case .globalLogStarted: EventSlot(.globalLogStarted)
+    case .globalLogStopped: EventSlot(.globalLogStopped)
+    case .logStarted(let region): slot(.logStarted, region)
+    case .logStopped(let region): slot(.logStopped, region)
+    case .logSynced(let range):
+      range.map { EventSlot(.logSynced, flags: 1, $0.first.rawValue, $0.last.rawValue) }
+        ?? EventSlot(.logSynced)
+    case .logCleared(let range): slot(.logCleared, range)
+    case .ramDiscarded(let range): slot(.ramDiscarded, range)
+    case .ramPopulated(let range): slot(.ramPopulated, range)
+    case .consumerAdded(let consumer, let name, let startsDirty):
+      named(.consumerAdded, name, flags: startsDirty ? 1 : 0, consumer)
+    case .consumerRemoved(let consumer): EventSlot(.consumerRemoved, consumer)
+    case .harvested(let consumer, let number, let pages, let runs):
+      harvested(consumer, number, pages, runs)
+    case .delivered(let consumer, let number): EventSlot(.delivered, consumer, number)
+    case .putBack(let consumer, let number): EventSlot(.putBack, consumer, number)
+    case .putBackAll(let consumer): EventSlot(.putBackAll, consumer)
+    case .allMarkedDirty(let reason): named(.allMarkedDirty, reason)
+    case .allDirtyReset: EventSlot(.allDirtyReset)
+    default: preconditionFailure("an event that no encoder knows")
+    }
+  }
+
+  private func slot<A: Address>(
+    _ kind: EventKind, _ range: AddressRange<A>, _ container: UInt16 = 0
+  ) -> EventSlot {
+    EventSlot(kind, container: container, range.first.rawValue, range.last.rawValue)
+  }
+
+  private mutating func slot(_ kind: EventKind, _ region: TraceRegion) -> EventSlot {
+    self.region(region)
+    return slot(kind, region.gpa)
+  }
+
+  private mutating func named(
+    _ kind: EventKind, _ text: String, flags: UInt8 = 0, _ first: UInt64 = 0
+  ) -> EventSlot {
+    string(text)
+    return EventSlot(kind, flags: flags, first)
+  }
+
+  private mutating func unmapped(
+    _ container: UInt16, _ iova: IOVARange, _ dirty: [IOVARange]?
+  ) -> EventSlot {
+    if let dirty, !dirty.isEmpty { ranges(dirty) }
+    return EventSlot(
+      .unmappedByVMM, flags: dirty == nil ? 0 : 1, container: container, iova.first.rawValue,
+      iova.last.rawValue)
+  }
+
+  private mutating func replayed(_ container: UInt16, _ live: [Mapping]) -> EventSlot {
+    mappings(live)
+    return EventSlot(.translationsReplayed, container: container)
+  }
+
+  private mutating func collected(_ runs: [GPARange], _ failure: TraceFailure?) -> EventSlot {
+    ranges(runs)
+    self.failure(failure)
+    return EventSlot(.vcpuCollected)
+  }
+
+  private mutating func added(_ id: UInt16, _ description: TraceContainer) -> EventSlot {
+    container(description)
+    return EventSlot(.containerAdded, container: id)
+  }
+
+  private mutating func attached(_ container: UInt16, _ logs: [TraceLog]) -> EventSlot {
+    self.logs(logs)
+    return EventSlot(.attachmentChanged, container: container)
+  }
+
+  private mutating func harvested(
+    _ consumer: UInt64, _ number: UInt64, _ pages: UInt64, _ runs: UInt64
+  ) -> EventSlot {
+    integer(runs)
+    return EventSlot(.harvested, consumer, number, pages)
+  }
+
+  /// Flags: the call in the low 4 bits, then whether there is a range, a log, dirt and a failure.
+  private mutating func encode(_ answer: BackendAnswer) -> EventSlot {
+    var flags = answer.call.rawValue
+    if answer.range != nil { flags |= AnswerFlag.range }
+    if let log = answer.log {
+      flags |= AnswerFlag.log
+      integer(UInt64(log))
+    }
+    if !answer.dirty.isEmpty {
+      flags |= AnswerFlag.dirty
+      ranges(answer.dirty)
+    }
+    if let failure = answer.failure {
+      flags |= AnswerFlag.failure
+      self.failure(failure)
+    }
+    return EventSlot(
+      .answered, flags: flags, container: answer.container, answer.range?.first.rawValue ?? 0,
+      answer.range?.last.rawValue ?? 0, answer.unmappedByteCount)
+  }
+}
+
+enum AnswerFlag {
+  static let call: UInt8 = 0x0f
+  static let range: UInt8 = 0x10
+  static let log: UInt8 = 0x20
+  static let dirty: UInt8 = 0x40
+  static let failure: UInt8 = 0x80
+}
