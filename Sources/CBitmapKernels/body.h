@@ -147,12 +147,55 @@ INLINE void or_range(const smudge_bitmap *target, uint64_t page, const uint64_t 
   if (end == last_line) edge_line(target, last_line, source, delta, 0, last_bit, c);
 }
 
-static uint64_t merge(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
-                      uint64_t source_bit, uint64_t bit_count) {
-  if (bit_count == 0) return 0;
+static smudge_counts merge(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
+                           uint64_t source_bit, uint64_t bit_count) {
   counts c = {tally_zero(), 0, 0};
-  or_range(target, page, source, source_bit, bit_count, &c);
-  return c.newly + tally_newly(&c.lines);
+  if (bit_count != 0) or_range(target, page, source, source_bit, bit_count, &c);
+  return (smudge_counts){c.hit + tally_hit(&c.lines), c.newly + tally_newly(&c.lines)};
+}
+
+// The lines that one word of the summary speaks of.
+INLINE void move_block(const smudge_bitmap *from, const smudge_bitmap *into, uint64_t block,
+                       int clears, counts *c) {
+  uint64_t rest = from->lines[block], dirty = 0;
+  while (rest != 0) {
+    uint64_t index = (block << 6) + (uint64_t)__builtin_ctzll(rest);
+    uint64_t *source = from->words + index * 8, *words = into->words + index * 8;
+    line bits = line_load(source);
+    // A set summary bit promises nothing, and a clean line is not written.
+    if (!line_is_zero(bits)) {
+      line old = line_load(words);
+      tally_line(&c->lines, bits, old);
+      line_store(words, line_or(bits, old));
+      if (clears) line_store(source, line_zero());
+      dirty |= rest & -rest;
+    }
+    rest &= rest - 1;
+  }
+  if (dirty != 0) {
+    into->lines[block] |= dirty;
+    into->blocks[block >> 6] |= 1ull << (block & 63);
+  }
+  if (clears) from->lines[block] = 0;
+}
+
+static smudge_counts move(const smudge_bitmap *from, const smudge_bitmap *into,
+                          uint64_t block_first, uint64_t block_end, int clears) {
+  counts c = {tally_zero(), 0, 0};
+  uint64_t block = block_first;
+  while (block < block_end) {
+    uint64_t word = block >> 6;
+    uint64_t rest = from->blocks[word] & (~0ull << (block & 63));
+    while (rest != 0) {
+      block = (word << 6) + (uint64_t)__builtin_ctzll(rest);
+      if (block >= block_end) break;
+      move_block(from, into, block, clears, &c);
+      if (clears) from->blocks[word] &= ~(rest & -rest);
+      rest &= rest - 1;
+    }
+    block = (word + 1) << 6;
+  }
+  return (smudge_counts){c.hit + tally_hit(&c.lines), c.newly + tally_newly(&c.lines)};
 }
 
 static uint64_t population(const uint64_t *words, size_t count) {

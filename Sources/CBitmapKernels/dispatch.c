@@ -60,9 +60,15 @@ int smudge_kernels_force_level(int level) {
   return 0;
 }
 
-uint64_t smudge_bitmap_merge(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
-                             uint64_t source_bit, uint64_t bit_count) {
+smudge_counts smudge_bitmap_merge(const smudge_bitmap *target, uint64_t page,
+                                  const uint64_t *source, uint64_t source_bit,
+                                  uint64_t bit_count) {
   return kernels()->merge(target, page, source, source_bit, bit_count);
+}
+
+smudge_counts smudge_bitmap_move(const smudge_bitmap *from, const smudge_bitmap *into,
+                                 uint64_t block_first, uint64_t block_end, int clears) {
+  return kernels()->move(from, into, block_first, block_end, clears);
 }
 
 int smudge_bitmap_scatter(smudge_scatter *scatter) { return kernels()->scatter(scatter); }

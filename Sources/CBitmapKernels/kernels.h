@@ -7,8 +7,10 @@
 #define INLINE static inline __attribute__((always_inline))
 
 typedef struct smudge_kernels {
-  uint64_t (*merge)(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
-                    uint64_t source_bit, uint64_t bit_count);
+  smudge_counts (*merge)(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
+                         uint64_t source_bit, uint64_t bit_count);
+  smudge_counts (*move)(const smudge_bitmap *from, const smudge_bitmap *into,
+                        uint64_t block_first, uint64_t block_end, int clears);
   int (*scatter)(smudge_scatter *scatter);
   uint64_t (*population)(const uint64_t *words, size_t count);
   size_t (*first_nonzero)(const uint64_t *words, size_t from, size_t count);

@@ -85,7 +85,7 @@ INLINE uint64_t tally_newly(const tally *t) { return lanes_sum(t->newly); }
 
 #pragma clang attribute pop
 
-const smudge_kernels smudge_kernels_avx2 = {merge, scatter, population, first_nonzero};
+const smudge_kernels smudge_kernels_avx2 = {merge, move, scatter, population, first_nonzero};
 
 #else
 typedef int smudge_level_avx2_is_for_x86_64;

@@ -52,7 +52,7 @@ INLINE uint64_t tally_newly(const tally *t) {
 
 #pragma clang attribute pop
 
-const smudge_kernels smudge_kernels_avx512 = {merge, scatter, population, first_nonzero};
+const smudge_kernels smudge_kernels_avx512 = {merge, move, scatter, population, first_nonzero};
 
 #else
 typedef int smudge_level_avx512_is_for_x86_64;

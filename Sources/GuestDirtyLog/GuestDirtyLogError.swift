@@ -2,6 +2,10 @@ public import Addressing
 
 /// The log refused a change. It is as before.
 public enum GuestDirtyLogError: Error, Hashable, Sendable, CustomStringConvertible {
+  case zeroSize(String, at: GPA)
+  case pastAddressSpace(String, at: GPA, byteCount: UInt64)
+  /// All regions together may have `pageCountMax` pages.
+  case pastLimit(RAMRegion, pageCountMax: UInt64)
   case unaligned(RAMRegion, pageSize: PageSize)
   case overlap(new: RAMRegion, existing: RAMRegion)
   case nameTaken(String)
@@ -12,6 +16,11 @@ public enum GuestDirtyLogError: Error, Hashable, Sendable, CustomStringConvertib
 
   public var description: String {
     switch self {
+    case .zeroSize(let name, let gpa): "RAM \(name) at GPA \(gpa) has no bytes; it was not added"
+    case .pastAddressSpace(let name, let gpa, let byteCount):
+      "RAM \(name) of \(byteCount) bytes at GPA \(gpa) runs past 2^64-1; it was not added"
+    case .pastLimit(let region, let pages):
+      "\(region) would take the log past its limit of \(pages) pages; it was not added"
     case .unaligned(let region, let pageSize):
       "\(region) does not consist of whole pages of \(pageSize); it was not added"
     case .overlap(let new, let existing): "\(new) overlaps \(existing); it was not added"

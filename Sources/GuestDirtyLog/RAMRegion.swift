@@ -22,5 +22,18 @@ public struct RAMRegion: Hashable, Sendable, CustomStringConvertible {
     self.isReadOnly = isReadOnly
   }
 
+  /// A region by its first address and size.
+  /// - Throws: `zeroSize`, or `pastAddressSpace` when it would run past 2^64-1.
+  public init(
+    name: String, gpaFirst: GPA, byteCount: UInt64, hvaFirst: HVA? = nil, node: Int? = nil,
+    isReadOnly: Bool = false
+  ) throws(GuestDirtyLogError) {
+    guard byteCount != 0 else { throw .zeroSize(name, at: gpaFirst) }
+    guard let gpa = GPARange(first: gpaFirst, byteCount: byteCount) else {
+      throw .pastAddressSpace(name, at: gpaFirst, byteCount: byteCount)
+    }
+    self.init(name: name, gpa: gpa, hvaFirst: hvaFirst, node: node, isReadOnly: isReadOnly)
+  }
+
   public var description: String { "RAM \(name) at GPA \(gpa)" }
 }

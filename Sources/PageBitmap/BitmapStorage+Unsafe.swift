@@ -120,20 +120,35 @@ import CBitmapKernels
 
   // MARK: kernels
 
-  /// ORs bits in and returns how many were clear. The caller has checked both bounds.
+  /// ORs bits in and counts them. The caller has checked both bounds.
   mutating func merge(_ source: Span<UInt64>, sourceBit: UInt64, bitCount: UInt64, at page: UInt64)
-    -> UInt64
+    -> ScatterCount
   {
     unsafe source.withUnsafeBufferPointer { words in
-      guard let first = words.baseAddress else { return 0 }
+      guard let first = words.baseAddress else { return ScatterCount() }
       var view = unsafe kernelView
-      return unsafe smudge_bitmap_merge(&view, page, first, sourceBit, bitCount)
+      return ScatterCount(unsafe smudge_bitmap_merge(&view, page, first, sourceBit, bitCount))
     }
   }
 
-  mutating func formUnion(_ other: borrowing BitmapStorage) -> UInt64 {
-    var view = unsafe kernelView
-    return unsafe smudge_bitmap_merge(&view, 0, other.base, 0, pageCount)
+  /// ORs the blocks of `other`, a bitmap of the same size, in.
+  mutating func formUnion(_ other: borrowing BitmapStorage, blocks: Range<Int>) -> ScatterCount {
+    assert(blocks.lowerBound >= 0 && blocks.upperBound <= lineWordCount)
+    var from = unsafe other.kernelView
+    var into = unsafe kernelView
+    return ScatterCount(
+      unsafe smudge_bitmap_move(
+        &from, &into, UInt64(blocks.lowerBound), UInt64(blocks.upperBound), 0))
+  }
+
+  /// ORs the blocks into `other`, a bitmap of the same size; they are zero here after.
+  mutating func move(into other: inout BitmapStorage, blocks: Range<Int>) -> ScatterCount {
+    assert(blocks.lowerBound >= 0 && blocks.upperBound <= lineWordCount)
+    var from = unsafe kernelView
+    var into = unsafe other.kernelView
+    return ScatterCount(
+      unsafe smudge_bitmap_move(
+        &from, &into, UInt64(blocks.lowerBound), UInt64(blocks.upperBound), 1))
   }
 
   /// Scatters until the kernel is done or meets a mapping it leaves to the caller.
@@ -148,7 +163,7 @@ import CBitmapKernels
         var call = unsafe smudge_scatter(
           target: kernelView, target_gpa_first: cursor.gpaFirst.rawValue, source: words,
           window_first: cursor.window.first.rawValue,
-          window_page_count: cursor.window.pageCount(cursor.pageSize),
+          window_page_count: cursor.pageEnd,
           page_shift: cursor.pageSize.shift, mappings: table,
           mapping_count: UInt64(mappings.count), write_permission: Permissions.write.rawValue,
           mapping_next: UInt64(cursor.mappingNext), page_next: cursor.pageNext, hit_count: 0,
@@ -158,7 +173,11 @@ import CBitmapKernels
         cursor.pageNext = unsafe call.page_next
         unsafe cursor.count.dirtyPages &+= call.hit_count
         unsafe cursor.count.newlyDirtyPages &+= call.newly_count
-        return stop == Int32(SMUDGE_SCATTER_DONE) ? .done : .callerMust
+        switch Int(stop) {
+        case SMUDGE_SCATTER_DONE: return .done
+        case SMUDGE_SCATTER_OUTSIDE: return .outside
+        default: return .unaligned
+        }
       }
     }
   }
@@ -167,6 +186,14 @@ import CBitmapKernels
   func withWords<R: ~Copyable, E: Error>(_ body: (Span<UInt64>) throws(E) -> R) throws(E) -> R {
     let words = unsafe UnsafeBufferPointer(start: base, count: wordCount)
     return try unsafe body(words.span)
+  }
+}
+
+extension ScatterCount {
+  init(_ counts: smudge_counts) {
+    self.init()
+    dirtyPages = counts.hit
+    newlyDirtyPages = counts.newly
   }
 }
 

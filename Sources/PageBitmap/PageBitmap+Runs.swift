@@ -2,8 +2,14 @@
 extension PageBitmap {
   /// The first run that ends at or after `page`, clipped to begin no earlier; nil when none does.
   public func nextRun(from page: UInt64) -> PageRun? {
+    nextRun(from: page, pageCountMax: UInt64.max)
+  }
+
+  /// The same, cut after `pageCountMax` pages, at least one: the end of a long run is not looked
+  /// for in vain.
+  package func nextRun(from page: UInt64, pageCountMax: UInt64) -> PageRun? {
     guard let first = nextDirty(from: page) else { return nil }
-    return PageRun(first: first, last: lastOfRun(first))
+    return PageRun(first: first, last: lastOfRun(first, pageCountMax: pageCountMax))
   }
 
   public func forEachRun(_ body: (PageRun) -> Void) {
@@ -26,8 +32,7 @@ extension PageBitmap {
     var room = runCountMax
     while let first = nextDirtyCleaning(from: next) {
       guard left > 0, room > 0 else { return first }
-      var last = lastOfRun(first)
-      if last &- first >= left { last = first &+ left &- 1 }
+      let last = lastOfRun(first, pageCountMax: left)
       remove(first: first, last: last)
       runs.append(PageRun(first: first, last: last))
       left &-= last &- first &+ 1
@@ -37,17 +42,8 @@ extension PageBitmap {
     return nil
   }
 
-  /// Moves all dirty pages from this bitmap into `other`: fetch and clear. Clean words are passed
-  /// over by the summaries and are not written.
-  /// - Returns: how many pages were clean in `other`.
-  /// - Precondition: both have the same page count.
-  public mutating func move(into other: inout PageBitmap) -> UInt64 {
-    let newly = other.formUnion(self)
-    removeAll()
-    return newly
-  }
-
-  private func nextDirty(from page: UInt64) -> UInt64? {
+  /// The first dirty page from `page` on.
+  package func nextDirty(from page: UInt64) -> UInt64? {
     guard page < pageCount, !isEmpty else { return nil }
     var word = Int(page &>> 6)
     let bits = storage.word(word) & (UInt64.max &<< (page & 63))
@@ -117,15 +113,19 @@ extension PageBitmap {
     }
   }
 
-  /// The last page of the run that holds `first`, a dirty page.
-  private func lastOfRun(_ first: UInt64) -> UInt64 {
+  /// The last page of the run that holds `first`, a dirty page; the last of `pageCountMax` pages
+  /// when the run is longer.
+  private func lastOfRun(_ first: UInt64, pageCountMax: UInt64) -> UInt64 {
+    let left = pageCount &- first
+    let end = first &+ (min(left, pageCountMax) &- 1)
     var word = Int(first &>> 6)
+    let endWord = Int(end &>> 6)
     var clear = ~storage.word(word) & (UInt64.max &<< (first & 63))
     while clear == 0 {
       word &+= 1
-      guard word < storage.wordCount else { return pageCount &- 1 }
+      guard word <= endWord else { return end }
       clear = ~storage.word(word)
     }
-    return UInt64(word) &* 64 &+ UInt64(clear.trailingZeroBitCount) &- 1
+    return min(end, UInt64(word) &* 64 &+ UInt64(clear.trailingZeroBitCount) &- 1)
   }
 }

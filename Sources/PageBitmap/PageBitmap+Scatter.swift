@@ -36,21 +36,42 @@ extension PageBitmap {
     _ query: borrowing QueryBitmap, _ mappings: Span<Mapping>, _ cursor: inout ScatterCursor
   ) -> ScatterCount {
     var slow = ScatterCount()
-    while query.withWords({ words in storage.scatter(words, mappings, &cursor) }) == .callerMust {
+    while scatter(query, through: mappings, &cursor, pageCountMax: UInt64.max) != .done {
       let mapping = mappings[cursor.mappingNext]
       let count = followRuns(query, mapping, cursor.gpaFirst)
       slow.dirtyPages &+= count.dirtyPages
       slow.newlyDirtyPages &+= count.newlyDirtyPages
-      cursor.mappingNext &+= 1
-      guard mapping.iova.last < cursor.window.last else { break }
-      // The page in which this mapping ends may be the next one's first.
-      let offset = mapping.iova.last.rawValue &+ 1 &- cursor.window.first.rawValue
-      cursor.pageNext = max(cursor.pageNext, offset &>> cursor.pageSize.shift)
+      cursor.pass(mapping)
     }
-    dirtyCount &+= cursor.count.newlyDirtyPages
     slow.dirtyPages &+= cursor.count.dirtyPages
     slow.newlyDirtyPages &+= cursor.count.newlyDirtyPages
     return slow
+  }
+
+  /// Scatters at most `pageCountMax` pages of the query from the cursor on, and counts in the
+  /// cursor. Stops before a mapping that is not made of whole pages or leaves this bitmap.
+  ///
+  /// - Precondition: query, bitmap and cursor have the same page size, the cursor's GPA is that of
+  ///   this bitmap's first page, and its window that of the query.
+  package mutating func scatter(
+    _ query: borrowing QueryBitmap, through mappings: Span<Mapping>,
+    _ cursor: inout ScatterCursor, pageCountMax: UInt64
+  ) -> ScatterStop {
+    precondition(
+      query.pageSize == pageSize && cursor.pageSize == pageSize && query.window == cursor.window,
+      "the pages and the window of query, cursor and bitmap are the same")
+    let windowEnd = cursor.window.pageCount(pageSize)
+    guard cursor.pageNext < windowEnd, cursor.mappingNext < mappings.count else { return .done }
+    let left = windowEnd &- cursor.pageNext
+    cursor.pageEnd = cursor.pageNext &+ min(left, pageCountMax)
+    let before = cursor.count.newlyDirtyPages
+    let stop = query.withWords { words in storage.scatter(words, mappings, &cursor) }
+    dirtyCount &+= cursor.count.newlyDirtyPages &- before
+    guard stop == .done, cursor.pageEnd < windowEnd, cursor.mappingNext > 0 else { return stop }
+    // The last mapping may go on past the pages of this call.
+    let end = cursor.window.first.rawValue &+ (cursor.pageEnd &<< pageSize.shift)
+    if mappings[cursor.mappingNext &- 1].iova.last.rawValue >= end { cursor.mappingNext &-= 1 }
+    return stop
   }
 
   /// One mapping, whatever its alignment and the page sizes.

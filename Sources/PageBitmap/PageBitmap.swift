@@ -101,25 +101,21 @@ public struct PageBitmap: ~Copyable, Sendable {
   public mutating func merge(
     words: Span<UInt64>, bitOffset: UInt64 = 0, bitCount: UInt64, at page: UInt64
   ) -> UInt64 {
+    mergeCounting(words: words, bitOffset: bitOffset, bitCount: bitCount, at: page).newlyDirtyPages
+  }
+
+  /// The same, and counts the set bits too.
+  public mutating func mergeCounting(
+    words: Span<UInt64>, bitOffset: UInt64 = 0, bitCount: UInt64, at page: UInt64
+  ) -> ScatterCount {
     precondition(
       bitCount <= pageCount && page <= pageCount &- bitCount, "the pages lie outside the bitmap")
     let bits = UInt64(words.count) &* 64
     precondition(
       bitCount <= bits && bitOffset <= bits &- bitCount, "the bits lie outside the words")
-    let newly = storage.merge(words, sourceBit: bitOffset, bitCount: bitCount, at: page)
-    dirtyCount &+= newly
-    return newly
-  }
-
-  /// Marks what `other` marks.
-  /// - Returns: how many were clean.
-  /// - Precondition: both have the same page count.
-  public mutating func formUnion(_ other: borrowing PageBitmap) -> UInt64 {
-    precondition(pageCount == other.pageCount, "the bitmaps are of different sizes")
-    guard !other.isEmpty else { return 0 }
-    let newly = storage.formUnion(other.storage)
-    dirtyCount &+= newly
-    return newly
+    let count = storage.merge(words, sourceBit: bitOffset, bitCount: bitCount, at: page)
+    dirtyCount &+= count.newlyDirtyPages
+    return count
   }
 
   /// The words: bit 0 of word 0 is page 0, whole lines of 8 words, zero past the last page.

@@ -1,4 +1,4 @@
-import Addressing
+package import Addressing
 
 /// What a scatter did.
 public struct ScatterCount: Hashable, Sendable {
@@ -10,17 +10,40 @@ public struct ScatterCount: Hashable, Sendable {
 }
 
 /// Where a scatter stands: mappings below `mappingNext` and pages below `pageNext` are done with.
-struct ScatterCursor {
-  let gpaFirst: GPA
-  let window: IOVARange
-  let pageSize: PageSize
-  var mappingNext = 0
-  var pageNext: UInt64 = 0
-  var count = ScatterCount()
+package struct ScatterCursor {
+  package var gpaFirst: GPA
+  package let window: IOVARange
+  package let pageSize: PageSize
+  package var mappingNext = 0
+  package var pageNext: UInt64 = 0
+  /// Pages from here on are left for later; at most the pages of the window.
+  package var pageEnd: UInt64
+  package var count = ScatterCount()
+
+  package init(gpaFirst: GPA, window: IOVARange, pageSize: PageSize) {
+    self.gpaFirst = gpaFirst
+    self.window = window
+    self.pageSize = pageSize
+    self.pageEnd = window.pageCount(pageSize)
+  }
+
+  /// Leaves the mapping behind. The page it ends in may be the next one's first.
+  package mutating func pass(_ mapping: Mapping) {
+    mappingNext &+= 1
+    guard mapping.iova.last < window.last else {
+      pageNext = max(pageNext, window.pageCount(pageSize))
+      return
+    }
+    guard mapping.iova.last >= window.first else { return }
+    let offset = mapping.iova.last.rawValue &+ 1 &- window.first.rawValue
+    pageNext = max(pageNext, offset &>> pageSize.shift)
+  }
 }
 
-enum ScatterStop {
+package enum ScatterStop {
   case done
-  /// The mapping at the cursor is not made of whole pages or leaves the target.
-  case callerMust
+  /// The mapping at the cursor is not made of whole pages.
+  case unaligned
+  /// The mapping at the cursor leaves the target.
+  case outside
 }

@@ -114,6 +114,40 @@ extension KernelTests {
         && count.newlyDirtyPages == UInt64(model.pages.count - 1)
     }
 
+    @Test func `mappings of 2 MiB, in place and strewn, agree at every level`() throws {
+      defer { _ = KernelLevel.force(KernelLevel.best) }
+      for level in 0...KernelLevel.best {
+        #expect(KernelLevel.force(level))
+        var generator = SeededGenerator(seed: 23)
+        for _ in 0..<12 {
+          let count = 2 + generator.below(12)
+          let shift: UInt64 = generator.once(in: 3) ? 5 : 0
+          let list = (0..<count).shuffled(using: &generator).enumerated().map { index, chunk in
+            Mapping(
+              iova: IOVARange(first: IOVA(UInt64(index) << 21), byteCount: 2 << 20)!,
+              gpaFirst: GPA(UInt64(chunk) << 21 + shift << 12),
+              permissions: generator.once(in: 6) ? .read : .readWrite)
+          }
+          var query = try QueryBitmap(byteCountMax: 1 << 20)
+          try query.reset(
+            window: IOVARange(first: IOVA(0), byteCount: UInt64(count) << 21)!, pageSize: .fourKiB)
+          let isClean = generator.below(3)
+          for word in 0..<(count * 8) where generator.below(3) >= isClean {
+            query.merge(word: word, generator.next() & generator.next())
+          }
+          var bitmap = try PageBitmap(pageCount: UInt64(count) * 512 - 100)
+          var model = NaiveBitmap()
+          let found = bitmap.scatter(query, through: list.span, gpaFirst: GPA(0))
+          model.scatter(
+            query, through: list, gpaFirst: GPA(0), pageSize: .fourKiB,
+            pageCount: bitmap.pageCount, step: 4096)
+          bitmap.checkInvariants()
+          #expect(bitmap.allRuns == model.runs, "level \(level)")
+          #expect(found.dirtyPages == UInt64(model.pages.count))
+        }
+      }
+    }
+
     @Test func `every placement of two mappings and every query over four pages agrees`() throws {
       var query = try QueryBitmap(byteCountMax: 64)
       let window = AddressRange(first: IOVA(0), last: IOVA(0x3fff))

@@ -65,10 +65,23 @@ enum {
   SMUDGE_SCATTER_OUTSIDE = 2,
 };
 
-/// ORs `bit_count` bits of `source` from `source_bit` on into the pages from `page` on, keeps the
-/// summaries, returns how many pages were clear before. The pages must lie in the bitmap.
-uint64_t smudge_bitmap_merge(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
-                             uint64_t source_bit, uint64_t bit_count);
+/// Set bits of a source, and those of them that were clear in the target.
+typedef struct smudge_counts {
+  uint64_t hit;
+  uint64_t newly;
+} smudge_counts;
+
+/// ORs `bit_count` bits of `source` from `source_bit` on into the pages from `page` on and keeps
+/// the summaries. The pages must lie in the bitmap.
+smudge_counts smudge_bitmap_merge(const smudge_bitmap *target, uint64_t page,
+                                  const uint64_t *source, uint64_t source_bit,
+                                  uint64_t bit_count);
+
+/// ORs the blocks from `block_first` up to and without `block_end` of `from` into `into`, a bitmap
+/// of the same size, led by the summaries: a clean line is neither read nor written. With `clears`
+/// they are zero in `from` after.
+smudge_counts smudge_bitmap_move(const smudge_bitmap *from, const smudge_bitmap *into,
+                                 uint64_t block_first, uint64_t block_end, int clears);
 
 /// Scatters until done or until a mapping needs the caller; returns one of SMUDGE_SCATTER_*.
 int smudge_bitmap_scatter(smudge_scatter *scatter);

@@ -1,0 +1,143 @@
+public import Addressing
+public import PageBitmap
+import Synchronization
+
+extension GuestDirtyLog {
+  /// Marks the pages behind the set bits of a query.
+  ///
+  /// - Parameter mappings: in IOVA order, not overlapping. Bits outside them, and under mappings
+  ///   that may not be written, mark nothing.
+  /// - Returns: as dirty pages the bits that reached RAM: a page behind two IOVAs counts twice.
+  @discardableResult
+  public func scatter(
+    _ query: borrowing QueryBitmap, through mappings: Span<Mapping>, by source: DirtySource
+  ) -> MarkCount {
+    spread(query, mappings, into: .log(source))
+  }
+
+  enum Target {
+    case log(DirtySource)
+    case heldBack(ContainerID)
+  }
+
+  func spread(
+    _ query: borrowing QueryBitmap, _ mappings: Span<Mapping>, into target: Target
+  ) -> MarkCount {
+    guard let window = query.window else { return MarkCount() }
+    let regions = directory.withLock { $0.regions }
+    var count = MarkCount()
+    guard query.pageSize == pageSize, !regions.isEmpty else {
+      for index in mappings.indices {
+        count += follow(query, mappings[index], from: window.first, into: target)
+      }
+      return count
+    }
+    var cursor = ScatterCursor(gpaFirst: GPA(0), window: window, pageSize: pageSize)
+    if let first = mappings.indices.first.map({ mappings[$0].iova.first }), first > window.first {
+      cursor.pageNext = (first.rawValue &- window.first.rawValue) &>> pageSize.shift
+    }
+    let windowEnd = cursor.pageEnd
+    var region = regions[0]
+    while cursor.mappingNext < mappings.count, cursor.pageNext < windowEnd {
+      let stop = region.scatter(query, mappings, &cursor, into: target, &count)
+      guard stop != .done else { continue }
+      let mapping = mappings[cursor.mappingNext]
+      if stop == .outside,
+        let other = regions.region(holding: mapping.gpaFirst.rawValue &>> pageSize.shift),
+        other !== region, other.region.gpa.contains(mapping.gpa)
+      {
+        region = other
+        continue
+      }
+      let offset = cursor.pageNext &<< pageSize.shift
+      let from = IOVA(window.first.rawValue &+ offset)
+      count += follow(query, mapping, from: from, into: target)
+      cursor.pass(mapping)
+    }
+    return count
+  }
+
+  /// One mapping, whatever its alignment, the page sizes and the regions behind it.
+  private func follow(
+    _ query: borrowing QueryBitmap, _ mapping: Mapping, from first: IOVA, into target: Target
+  ) -> MarkCount {
+    var count = MarkCount()
+    guard mapping.isWritable else { return count }
+    var from = max(mapping.iova.first, first)
+    while from <= mapping.iova.last,
+      let run = query.nextDirtyRun(from: from, through: mapping.iova.last)
+    {
+      if let part = mapping.clipped(to: run)?.gpa {
+        count += markPieces(
+          first: part.first.rawValue &>> pageSize.shift,
+          last: part.last.rawValue &>> pageSize.shift
+        ) { region, first, last in region.mark(first: first, last: last, into: target) }
+      }
+      guard run.last < mapping.iova.last, let next = run.last.advanced(byBytes: 1) else { break }
+      from = next
+    }
+    return count
+  }
+}
+
+extension RegionLog {
+  /// Under one hold of the lock: so many mappings, of which each may be a cache miss or two, and so
+  /// many pages of the query, which is 128 KiB of bits.
+  private static let mappingsPerHold = 2048
+  private static let queryPagesPerHold: UInt64 = 1 << 20
+
+  private static func pagesOfHold(
+    _ mappings: Span<Mapping>, _ cursor: borrowing ScatterCursor
+  ) -> UInt64 {
+    let ahead = cursor.mappingNext &+ mappingsPerHold
+    guard ahead < mappings.count else { return queryPagesPerHold }
+    let end =
+      (mappings[ahead].iova.first.rawValue &- cursor.window.first.rawValue)
+      &>> cursor.pageSize.shift
+    // A stretch without mappings may lie before the one that is next.
+    return end <= cursor.pageNext ? 1 : min(end &- cursor.pageNext, queryPagesPerHold)
+  }
+
+  fileprivate func scatter(
+    _ query: borrowing QueryBitmap, _ mappings: Span<Mapping>, _ cursor: inout ScatterCursor,
+    into target: GuestDirtyLog.Target, _ count: inout MarkCount
+  ) -> ScatterStop {
+    cursor.gpaFirst = region.gpa.first
+    cursor.count = ScatterCount()
+    let pages = Self.pagesOfHold(mappings, cursor)
+    return withState { state in
+      // What is not here any more, or reaches nobody, is only counted.
+      if state.isGone || state.shares.isEmpty { return .unaligned }
+      switch target {
+      case .log(let source):
+        let stop = state.main.scatter(query, through: mappings, &cursor, pageCountMax: pages)
+        state.counts.add(cursor.count.newlyDirtyPages, by: source)
+        count.dirtyPages &+= cursor.count.dirtyPages
+        count.newlyDirtyPages &+= cursor.count.newlyDirtyPages
+        return stop
+      case .heldBack(let container):
+        guard let next = state.heldNext(of: container) else { return .unaligned }
+        let stop = next.bits.scatter(query, through: mappings, &cursor, pageCountMax: pages)
+        count.dirtyPages &+= cursor.count.dirtyPages
+        return stop
+      }
+    }
+  }
+
+  fileprivate func mark(
+    first: UInt64, last: UInt64, into target: GuestDirtyLog.Target
+  ) -> MarkCount {
+    guard case .heldBack(let container) = target else {
+      guard case .log(let source) = target else { return MarkCount() }
+      return mark(first: first, last: last, by: source)
+    }
+    let held = withState { state -> MarkCount? in
+      if state.isGone { return MarkCount(outsidePages: last &- first &+ 1) }
+      guard let next = state.heldNext(of: container) else { return nil }
+      _ = next.bits.insert(first: first, last: last)
+      return MarkCount(dirtyPages: last &- first &+ 1)
+    }
+    // No memory to hold it back: it goes to the log now, which is a page too many, not too few.
+    return held ?? mark(first: first, last: last, by: .conservative(container))
+  }
+}

@@ -1,0 +1,116 @@
+import Addressing
+import PageBitmap
+import Synchronization
+
+/// One region with its lock. Work that may be long takes the lock for a few blocks at a time, so
+/// that a mark never waits for the whole of it.
+final class RegionLog: Sendable {
+  /// Blocks under one hold of the lock: 32 KiB of bits.
+  static let blocksPerHold = 8
+
+  let region: RAMRegion
+  /// Tells a region from another one that stood at the same GPA before.
+  let serial: UInt64
+  /// GPA in pages.
+  let firstPage: UInt64
+  let pageCount: UInt64
+  let blockCount: Int
+  let state: Mutex<RegionState>
+
+  var lastPage: UInt64 { firstPage &+ (pageCount &- 1) }
+
+  /// - Parameter consumers: those there are; everything is dirty for them.
+  init(
+    _ region: RAMRegion, serial: UInt64, pageSize: PageSize, allocator: any BitmapAllocator,
+    consumers: [ConsumerID]
+  ) throws(PageBitmapError) {
+    self.region = region
+    self.serial = serial
+    firstPage = region.gpa.first.rawValue &>> pageSize.shift
+    pageCount = region.gpa.pageCount(pageSize)
+    let main = try PageBitmap(pageCount: pageCount, pageSize: pageSize, allocator: allocator)
+    blockCount = main.blockCount
+    var state = RegionState(pageCount: pageCount, main: main, allocator: allocator)
+    for consumer in consumers { try state.addShare(consumer) }
+    if !consumers.isEmpty { _ = state.main.insert(first: 0, last: pageCount &- 1) }
+    self.state = Mutex(state)
+  }
+
+  func withState<R, E: Error>(
+    _ body: (inout sending RegionState) throws(E) -> sending R
+  ) throws(E) -> sending R {
+    try state.withLock(body)
+  }
+
+  /// Calls `body` for all blocks, a few under each hold of the lock.
+  @discardableResult
+  func forEachHold(_ body: (inout sending RegionState, Range<Int>) -> MarkCount) -> MarkCount {
+    var count = MarkCount()
+    var block = 0
+    while block < blockCount {
+      let end = min(block &+ Self.blocksPerHold, blockCount)
+      count += state.withLock { body(&$0, block..<end) }
+      block = end
+    }
+    return count
+  }
+
+  /// Marks pages by index in the region.
+  func mark(first: UInt64, last: UInt64, by source: DirtySource) -> MarkCount {
+    var count = MarkCount()
+    var page = first
+    while true {
+      let end = Self.holdEnd(page, last)
+      count += state.withLock { $0.mark(first: page, last: end, by: source) }
+      guard end < last else { return count }
+      page = end &+ 1
+    }
+  }
+
+  /// Merges bits of `words` from `bit` on into the pages from `page` on.
+  func merge(
+    _ words: Span<UInt64>, bit: UInt64, bitCount: UInt64, at page: UInt64, by source: DirtySource
+  ) -> MarkCount {
+    var count = MarkCount()
+    var done: UInt64 = 0
+    while done < bitCount {
+      let first = page &+ done
+      let length = Self.holdEnd(first, page &+ (bitCount &- 1)) &- first &+ 1
+      count += state.withLock { state in
+        if state.isGone || state.shares.isEmpty {
+          let pages = words.population(bit: bit &+ done, count: length)
+          return state.isGone ? MarkCount(outsidePages: pages) : MarkCount(dirtyPages: pages)
+        }
+        let merged = state.main.mergeCounting(
+          words: words, bitOffset: bit &+ done, bitCount: length, at: first)
+        state.counts.add(merged.newlyDirtyPages, by: source)
+        return MarkCount(
+          dirtyPages: merged.dirtyPages, newlyDirtyPages: merged.newlyDirtyPages)
+      }
+      done &+= length
+    }
+    return count
+  }
+
+  /// The last page, `last` at most, of what one hold of the lock covers from `page` on.
+  private static func holdEnd(_ page: UInt64, _ last: UInt64) -> UInt64 {
+    let pages = UInt64(blocksPerHold) &* PageBitmap.pagesPerBlock
+    return min(last, (page | (pages &- 1)))
+  }
+}
+
+extension Span<UInt64> {
+  /// Set bits among `count` from `bit` on, which lie in the span.
+  func population(bit: UInt64, count: UInt64) -> UInt64 {
+    guard count != 0 else { return 0 }
+    let last = bit &+ (count &- 1)
+    var found: UInt64 = 0
+    for index in Int(bit &>> 6)...Int(last &>> 6) {
+      var bits = self[index]
+      if index == Int(bit &>> 6) { bits &= UInt64.max &<< (bit & 63) }
+      if index == Int(last &>> 6) { bits &= UInt64.max &>> (63 &- (last & 63)) }
+      found &+= UInt64(bits.nonzeroBitCount)
+    }
+    return found
+  }
+}

@@ -1,0 +1,72 @@
+import PageBitmap
+
+/// Consumers that come and go: first a step that is quick, then a walk that the caller makes a few
+/// blocks at a time.
+extension RegionState {
+  /// A consumer comes, with nothing dirty. What was dirty for every consumer now is for the others
+  /// alone: all of it at once when there was one other, else by `mainToOwn`.
+  mutating func addShare(_ consumer: ConsumerID) throws(PageBitmapError) {
+    guard !shares.isEmpty else {
+      shares.append(ConsumerShare(consumer: consumer))
+      return
+    }
+    let own = try cleanPages()
+    if shares.count == 1 {
+      let old = try cleanPages()
+      swap(&main, &old.bits)
+      shares[0].own = old
+    }
+    shares.append(ConsumerShare(consumer: consumer, own: own))
+  }
+
+  /// Moves what is dirty for all into the own bitmaps of all but the consumer.
+  mutating func mainToOwn(except consumer: ConsumerID, blocks: Range<Int>) {
+    guard let last = shares.last(where: { $0.consumer != consumer })?.own else { return }
+    for share in shares where share.consumer != consumer {
+      if let own = share.own, own !== last { _ = own.bits.formUnion(main, blocks: blocks) }
+    }
+    _ = main.move(into: &last.bits, blocks: blocks)
+  }
+
+  /// Everything in the blocks is dirty for the consumer.
+  mutating func fill(for consumer: ConsumerID, blocks: Range<Int>) {
+    guard let share = share(of: consumer) else { return }
+    let first = UInt64(blocks.lowerBound) &* PageBitmap.pagesPerBlock
+    let end = min(UInt64(blocks.upperBound) &* PageBitmap.pagesPerBlock, main.pageCount)
+    guard first < end else { return }
+    if let own = share.own {
+      _ = own.bits.insert(first: first, last: end &- 1)
+    } else {
+      _ = main.insert(first: first, last: end &- 1)
+    }
+  }
+
+  mutating func removeShare(_ consumer: ConsumerID) {
+    shares.removeAll { $0.consumer == consumer }
+  }
+
+  /// After a consumer has gone, brings pages that now are dirty for all back into main.
+  mutating func ownToMain(blocks: Range<Int>) {
+    guard let first = shares.first else {
+      let page = UInt64(blocks.lowerBound) &* PageBitmap.pagesPerBlock
+      let end = min(UInt64(blocks.upperBound) &* PageBitmap.pagesPerBlock, main.pageCount)
+      if page < end { main.remove(first: page, last: end &- 1) }
+      return
+    }
+    guard let own = first.own else { return }
+    if shares.count == 1 {
+      _ = own.bits.move(into: &main, blocks: blocks)
+      return
+    }
+    own.bits.forEachDirtyWord(blocks: blocks) { index, bits in
+      var common = bits
+      for share in shares { common &= share.own?.bits.word(index) ?? common }
+      _ = main.formUnion(word: index, common)
+    }
+  }
+
+  /// The last step of a removal: a consumer that is alone needs no bitmap of its own.
+  mutating func dropOwnOfLast() {
+    if shares.count == 1, shares[0].own?.bits.isEmpty == true { shares[0].own = nil }
+  }
+}
