@@ -58,7 +58,8 @@ extension MappingTable {
     _ = try? unmap(.wholeSpace, removed: removed)
   }
 
-  private func lastMapping(overlapping range: IOVARange) -> Mapping? {
+  /// The last mapping that overlaps `range`.
+  public func lastMapping(overlapping range: IOVARange) -> Mapping? {
     guard !leaves.isEmpty else { return nil }
     let leaf = leaves[leafIndex(for: range.last.rawValue)]
     let after = leaf.countStarting(atOrBefore: range.last.rawValue)

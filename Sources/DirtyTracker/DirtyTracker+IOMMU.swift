@@ -1,0 +1,72 @@
+public import Addressing
+public import GuestDirtyLog
+public import PageBitmap
+import DMAContainer
+import IOVAMapping
+import Synchronization
+
+/// What a virtual IOMMU tells a client for MAP and UNMAP events.
+extension DirtyTracker {
+  /// The guest maps. Mapped so already: nothing happens. Mapped otherwise: the old mapping goes
+  /// first and its dirt is credited to the page it had.
+  public func iommuMap(
+    _ id: ContainerID, _ iova: IOVARange, to gpa: GPA, permissions: Permissions
+  ) throws(TrackerError) {
+    let tracked = try container(id)
+    guard !permissions.isEmpty else { throw .noPermissions(container: tracked.name, iova) }
+    guard let last = gpa.advanced(byBytes: iova.lastOffset) else {
+      throw .mapping(container: tracked.name, .gpaOverflow(iova, gpaFirst: gpa))
+    }
+    let behind = AddressRange(first: gpa, last: last)
+    guard let hva = settings.memory.hva(behind: behind) else {
+      throw .notContiguous(container: tracked.name, iova, behind)
+    }
+    let request = MapRequest(iova: iova, gpaFirst: gpa, hvaFirst: hva, permissions: permissions)
+    try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+      guard !op.isRemoved else { throw .unknownContainer(id) }
+      guard op.addressSpace == .remapped else {
+        throw .notRemapped(container: tracked.name, iova)
+      }
+      try tracked.map(&op, request)
+    }
+  }
+
+  /// The guest unmaps, or invalidates: exactly what is mapped, more, less, or what was never mapped,
+  /// up to all 2^64 bytes. Without effect on a container no vIOMMU translates for.
+  public func iommuUnmap(_ id: ContainerID, _ iova: IOVARange) throws(TrackerError) {
+    let tracked = try container(id)
+    try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+      guard op.addressSpace == .remapped else { return }
+      try tracked.unmap(&op, iova)
+    }
+  }
+
+  /// The VMM has unmapped and got this bitmap for it.
+  public func iommuUnmapped(
+    _ id: ContainerID, _ iova: IOVARange, dirty: borrowing QueryBitmap
+  ) throws(TrackerError) {
+    let tracked = try container(id)
+    try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+      try tracked.unmapped(&op, iova, dirty)
+    }
+  }
+
+  /// The VMM has unmapped, and knows nothing of what was written: all of it counts.
+  public func iommuUnmapped(_ id: ContainerID, _ iova: IOVARange) throws(TrackerError) {
+    let tracked = try container(id)
+    guard !tracked.performsCalls else {
+      throw .notOwnedByVMM(container: tracked.name, iova)
+    }
+    try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+      try tracked.unmap(&op, iova)
+    }
+  }
+
+  /// The vIOMMU tells every translation that is live. What is mapped so already is not mapped
+  /// again; what the replay leaves out stays, since its unmap is still to come.
+  public func iommuReplay(_ id: ContainerID, _ mappings: [Mapping]) throws(TrackerError) {
+    for mapping in mappings {
+      try iommuMap(id, mapping.iova, to: mapping.gpaFirst, permissions: mapping.permissions)
+    }
+  }
+}

@@ -1,0 +1,125 @@
+import Addressing
+import DMAContainer
+import GuestDirtyLog
+import IOVAMapping
+import PageBitmap
+import Synchronization
+
+/// What becomes of pages found dirty.
+enum DirtyFate {
+  case report(DirtySource)
+  /// Dirty in every round: for the final sync.
+  case holdBack
+}
+
+extension TrackedContainer {
+  /// Credits the bitmap to the pages behind it, through the table as it stands.
+  func scatter(_ op: inout ContainerOperation, _ fate: DirtyFate) {
+    guard let window = op.bitmap.window, !op.bitmap.isClear else { return }
+    forEachBatch(&op, in: window) { (op: inout ContainerOperation) in
+      switch fate {
+      case .report(let source):
+        let count = log.scatter(op.bitmap, through: op.mappings.span, by: source)
+        op.count += count
+      case .holdBack:
+        let count = log.holdBack(op.bitmap, through: op.mappings.span, for: id)
+        op.heldBackPages &+= count.dirtyPages
+      }
+    }
+  }
+
+  /// Everything mapped writable in `range`, clipped to it, counts as written.
+  func assumeWritten(_ op: inout ContainerOperation, in range: IOVARange, _ fate: DirtyFate) {
+    switch fate {
+    case .report(let source):
+      forEachBatch(&op, in: range) { (op: inout ContainerOperation) in
+        for mapping in op.mappings where mapping.isWritable {
+          if let part = mapping.clipped(to: range) { op.count += log.mark(part.gpa, by: source) }
+        }
+      }
+    case .holdBack: holdBackAll(&op, in: range)
+    }
+  }
+
+  /// Conservative, and for good or for the final sync as the caller says.
+  func assumeWritten(_ op: inout ContainerOperation, in range: IOVARange, holdBack: Bool) {
+    assumeWritten(&op, in: range, holdBack ? .holdBack : .report(.conservative(id)))
+  }
+
+  /// Calls `body` with the mappings that overlap `range`, unclipped, so many at a time, in
+  /// `op.mappings`.
+  func forEachBatch(
+    _ op: inout ContainerOperation, in range: IOVARange,
+    _ body: (inout ContainerOperation) -> Void
+  ) {
+    let countMax = ContainerOperation.mappingBatchCount
+    var from = range.first
+    while true {
+      op.mappings.removeAll(keepingCapacity: true)
+      let copied = book.withLock { (book: inout ContainerBook) in
+        book.table.copyMappings(
+          from: from, through: range.last, into: &op.mappings, countMax: countMax)
+      }
+      guard copied > 0 else { return }
+      body(&op)
+      guard copied == countMax, let last = op.mappings.last?.iova.last, last < range.last,
+        let next = last.advanced(byBytes: 1)
+      else { return }
+      from = next
+    }
+  }
+
+  /// The log holds back by bitmap: windows with every bit set, for which no backend is asked.
+  private func holdBackAll(_ op: inout ContainerOperation, in range: IOVARange) {
+    let everything = DirtyLogCapabilities(
+      scope: .everythingMapped, queryBitmapByteCountMax: UInt64(op.bitmap.byteCountMax),
+      mayCrossHoles: true, mayCutMapping: true, canPeek: false)
+    let plan = QueryPlan(everything, pageSize: settings.policy.pageSize)
+    let outer = op.steps
+    op.steps = []
+    book.withLock { (book: inout ContainerBook) in
+      plan.forEach(book.table, in: range) { op.steps.append($0) }
+    }
+    for step in op.steps {
+      guard case .window(let window) = step, prepareBitmap(&op, window, plan.pageSize) else {
+        continue
+      }
+      op.bitmap.insert(window.intersection(range) ?? window)
+      scatter(&op, .holdBack)
+    }
+    op.steps = outer
+  }
+
+  /// Clears the bitmap for a window, with more memory where it needs more.
+  /// - Returns: false when there is no memory for it.
+  func prepareBitmap(
+    _ op: inout ContainerOperation, _ window: IOVARange, _ pageSize: PageSize
+  ) -> Bool {
+    guard let needed = QueryBitmap.byteCount(window: window, pageSize: pageSize) else {
+      return false
+    }
+    do {
+      if needed > op.bitmap.byteCountMax {
+        let larger = max(needed, min(op.bitmap.byteCountMax * 2, 1 << 30))
+        op.bitmap = try QueryBitmap(byteCountMax: larger)
+      }
+      try op.bitmap.reset(window: window, pageSize: pageSize)
+      return true
+    } catch {
+      op.notes.append("\(name): no bitmap for IOVA \(window): \(error)")
+      return false
+    }
+  }
+
+  /// What questions read of the logs.
+  func publish(_ op: borrowing ContainerOperation) {
+    let scopes = op.logs.map(\.scope)
+    let isTracking = op.isTracking
+    let addressSpace = op.addressSpace
+    book.withLock { (book: inout ContainerBook) in
+      book.scopes = scopes
+      book.isTracking = isTracking
+      book.addressSpace = addressSpace
+    }
+  }
+}

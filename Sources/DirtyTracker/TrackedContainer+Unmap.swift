@@ -1,0 +1,234 @@
+import Addressing
+import DMAContainer
+import GuestDirtyLog
+import IOVAMapping
+import PageBitmap
+import Synchronization
+
+/// Parts of mappings that a range cuts, at its ends.
+private struct KeptParts {
+  var left: Mapping?
+  var right: Mapping?
+  /// The range with the cut mappings whole.
+  var whole: IOVARange
+}
+
+extension TrackedContainer {
+  /// Removes what is mapped in `range`, which may be larger than that, or hold nothing: its dirt is
+  /// in the log when this returns, credited through the mappings that go.
+  ///
+  /// Where it throws, what is still mapped is still in the table, and dirty.
+  func unmap(_ op: inout ContainerOperation, _ range: IOVARange) throws(TrackerError) {
+    let range = range.expanded(to: pageSize)
+    guard let mapped = hull(of: range) else { return }
+    let kept = keptParts(mapped)
+    guard performsCalls else {
+      if op.isTracking { collectAfter(&op, in: mapped, isWatched: false) }
+      return try removeUnmapped(&op, mapped)
+    }
+    guard let kept else { return try unmapWhole(&op, mapped) }
+    guard bisectPolicy == .refuse else {
+      try checkCut(mapped)
+      return try unmapWhole(&op, mapped)
+    }
+    // The backend removes mappings only as they were made. Between the unmap and the map of the
+    // rest no device can write there, so no dirt is missed.
+    try unmapWhole(&op, kept.whole)
+    do throws(TrackerError) {
+      try mapAgain(&op, kept.left)
+    } catch {
+      try? mapAgain(&op, kept.right)
+      throw error
+    }
+    try mapAgain(&op, kept.right)
+  }
+
+  /// What the VMM has unmapped already.
+  func removeUnmapped(
+    _ op: inout ContainerOperation, _ range: IOVARange
+  ) throws(TrackerError) {
+    try checkCut(range)
+    remove(range)
+  }
+
+  /// A cut makes a mapping more, for which the table must have room.
+  private func checkCut(_ range: IOVARange) throws(TrackerError) {
+    let refusal = book.withLock { (book: inout ContainerBook) -> MappingError? in
+      do throws(MappingError) {
+        try book.table.canUnmap(range)
+        return nil
+      } catch {
+        return error
+      }
+    }
+    if let refusal { throw .mapping(container: name, refusal) }
+  }
+
+  /// From the first mapped byte in `range` to the last, nil when nothing is mapped there.
+  private func hull(of range: IOVARange) -> IOVARange? {
+    book.withLock { (book: inout ContainerBook) in
+      guard let first = book.table.firstMapping(overlapping: range) else { return nil }
+      guard first.iova.last < range.last else { return first.iova.intersection(range) }
+      // The last is found by its end: ask for the mapping at or before the end of the range.
+      let last = book.table.lastMapping(overlapping: range) ?? first
+      return AddressRange(
+        first: max(first.iova.first, range.first), last: min(last.iova.last, range.last))
+    }
+  }
+
+  private func keptParts(_ range: IOVARange) -> KeptParts? {
+    book.withLock { (book: inout ContainerBook) in
+      let first = book.table.lookup(range.first)
+      let last = book.table.lookup(range.last)
+      var kept = KeptParts(whole: range)
+      if let first, first.iova.first < range.first {
+        let part = AddressRange(first: first.iova.first, last: IOVA(range.first.rawValue &- 1))
+        kept.left = first.clipped(to: part)
+        kept.whole = AddressRange(first: part.first, last: range.last)
+      }
+      if let last, last.iova.last > range.last {
+        let part = AddressRange(first: IOVA(range.last.rawValue &+ 1), last: last.iova.last)
+        kept.right = last.clipped(to: part)
+        kept.whole = AddressRange(first: kept.whole.first, last: part.last)
+      }
+      return kept.left == nil && kept.right == nil ? nil : kept
+    }
+  }
+
+  private func mapAgain(_ op: inout ContainerOperation, _ part: Mapping?) throws(TrackerError) {
+    guard let part else { return }
+    // It was mapped before, so there is one piece of memory behind it, or none of this process.
+    let request = MapRequest(
+      iova: part.iova, gpaFirst: part.gpaFirst, hvaFirst: settings.memory.hva(behind: part.gpa) ?? nil,
+      permissions: part.permissions)
+    do throws(TrackerError) {
+      try map(&op, request)
+    } catch .mapFailed(let error) {
+      throw .keptPartLost(part.iova, error)
+    }
+  }
+
+  /// A range that cuts no mapping, or of a backend that does not mind.
+  private func unmapWhole(
+    _ op: inout ContainerOperation, _ range: IOVARange
+  ) throws(TrackerError) {
+    guard op.isTracking, !settings.omitting.contains(.unmap) else {
+      try unmapPlainly(&op, range)
+      return remove(range)
+    }
+    let hasOwnLog = op.logs.contains {
+      $0.mode == .logging && !$0.capabilities.isAskedAfterUnmap
+    }
+    guard hasOwnLog, op.capabilities.hasAtomicUnmap, !op.isEverythingMapped else {
+      return try unmapInSteps(&op, range, hasOwnLog: hasOwnLog)
+    }
+    let plan = UnmapPlan(op.capabilities, pageSize: pageSize)
+    var steps: [QueryPlan.Step] = []
+    book.withLock { (book: inout ContainerBook) in
+      plan.forEach(book.table, in: range) { steps.append($0) }
+    }
+    // Each chunk is gone as a whole, from backend and table, before the next: when one fails, the
+    // table says what is true.
+    for step in steps {
+      switch step {
+      case .window(let chunk): try unmapAtomically(&op, chunk)
+      case .unqueryable(let part, let reason):
+        op.notes.append("\(name): IOVA \(part) was unmapped without its bitmap: \(reason)")
+        try unmapPlainly(&op, part)
+        assumeWritten(&op, in: part, .report(.conservative(id)))
+        remove(part)
+      }
+    }
+  }
+
+  private func unmapAtomically(
+    _ op: inout ContainerOperation, _ chunk: IOVARange
+  ) throws(TrackerError) {
+    var isWatched = prepareBitmap(&op, chunk, pageSize)
+    if isWatched {
+      op.callCount &+= 1
+      do throws(ContainerError) {
+        try backend.unmap(reportingInto: &op.bitmap)
+        scatter(&op, .report(.unmap(id)))
+      } catch {
+        isWatched = false
+        op.notes.append("\(error); it was unmapped without, and is marked dirty")
+      }
+    }
+    if !isWatched { try unmapPlainly(&op, chunk) }
+    collectAfter(&op, in: chunk, isWatched: isWatched)
+    remove(chunk)
+  }
+
+  /// Where no call both unmaps and reports.
+  private func unmapInSteps(
+    _ op: inout ContainerOperation, _ range: IOVARange, hasOwnLog: Bool
+  ) throws(TrackerError) {
+    let asksFirst = hasOwnLog && settings.policy.twoStepUnmap == .trustGuest
+    if asksFirst, !op.isEverythingMapped {
+      for index in op.logs.indices
+      where op.logs[index].mode == .logging && !op.logs[index].capabilities.isAskedAfterUnmap {
+        let clear = !op.logs[index].capabilities.canPeek
+        query(
+          &op, log: index, in: range, QueryUse(fate: .report(.unmap(id)), clear: clear))
+      }
+    }
+    try unmapPlainly(&op, range)
+    collectAfter(&op, in: range, isWatched: !hasOwnLog || asksFirst)
+    remove(range)
+  }
+
+  /// What is known once the range is unmapped, its mappings still in the table.
+  /// - Parameter isWatched: the logs that had to be asked before were.
+  func collectAfter(_ op: inout ContainerOperation, in range: IOVARange, isWatched: Bool) {
+    guard !settings.omitting.contains(.unmap) else { return }
+    guard isWatched, !op.isEverythingMapped else {
+      return assumeWritten(&op, in: range, .report(.conservative(id)))
+    }
+    for index in op.logs.indices
+    where op.logs[index].mode == .logging && op.logs[index].capabilities.isAskedAfterUnmap {
+      query(&op, log: index, in: range, QueryUse(fate: .report(.unmap(id))))
+    }
+  }
+
+  /// On failure everything mapped writable there is marked, and stays mapped.
+  private func unmapPlainly(
+    _ op: inout ContainerOperation, _ range: IOVARange
+  ) throws(TrackerError) {
+    op.callCount &+= 1
+    do throws(ContainerError) {
+      try backend.unmap(range)
+    } catch {
+      // Nothing was there: what a repeated unmap after a partial one finds (iommufd).
+      if error.errno == ContainerErrno.enoent, !error.isPartial { return }
+      if op.isTracking {
+        assumeWritten(&op, in: range, .report(.conservative(id)))
+        if error.isPartial { distrustWalks(&op) }
+      }
+      if error.isPartial { op.hasPartialUnmap = true }
+      throw .unmapFailed(error)
+    }
+  }
+
+  /// After half an unmap the backend may have holes the table does not know of, at which a log that
+  /// can not cross them would end its answers.
+  private func distrustWalks(_ op: inout ContainerOperation) {
+    for index in op.logs.indices
+    where op.logs[index].mode == .logging && !op.logs[index].capabilities.mayCrossHoles {
+      stop(&op, log: index)
+      op.logs[index].mode = .everythingMapped
+    }
+    publish(op)
+  }
+
+  func remove(_ range: IOVARange) {
+    book.withLock { (book: inout ContainerBook) in
+      // Whole pages of a table that may be cut, with room for the cut.
+      do throws(MappingError) {
+        try book.table.unmap(range)
+      } catch {
+        preconditionFailure("container \(name): \(error)")
+      }
+    }
+  }
+}

@@ -1,0 +1,41 @@
+public import Addressing
+
+/// What may be decided either way. The defaults lose nothing and send the least.
+public struct TrackerPolicy: Sendable, Hashable {
+  /// Pages that are dirty in every round because nothing better is known: pinned ones, and those
+  /// of everything mapped.
+  public enum PinnedPages: Sendable, Hashable {
+    /// Held back in pre-copy, counted for the predicted downtime, reported in the final sync.
+    case stopAndCopy
+    /// Reported by every sync, as QEMU does.
+    case everyRound
+  }
+
+  /// An unmap where asking for dirt and removing the mapping are two calls (iommufd), so that a
+  /// write may land between them.
+  public enum TwoStepUnmap: Sendable, Hashable {
+    /// Whatever was mapped writable counts as written: nothing that lands in between is lost. An
+    /// answer could change nothing, so the question is left out.
+    case markMapping
+    /// Ask, without clearing, then unmap: what the kernel's maintainers recommend. A guest that
+    /// lets a device write to what it is unmapping loses that write.
+    case trustGuest
+  }
+
+  public var pinnedPages: PinnedPages
+  public var twoStepUnmap: TwoStepUnmap
+  /// Pages of the guest dirty log and, where a log has a choice, of its queries.
+  public var pageSize: PageSize
+  /// Writable pages mapped outside the ranges of a device log before it is started anew.
+  public var rearmPageCount: UInt64
+
+  public init(
+    pinnedPages: PinnedPages = .stopAndCopy, twoStepUnmap: TwoStepUnmap = .markMapping,
+    pageSize: PageSize = .fourKiB, rearmPageCount: UInt64 = 1024
+  ) {
+    self.pinnedPages = pinnedPages
+    self.twoStepUnmap = twoStepUnmap
+    self.pageSize = pageSize
+    self.rearmPageCount = rearmPageCount
+  }
+}
