@@ -1,5 +1,6 @@
 import Addressing
 public import DMAContainer
+import EventTrace
 public import GuestDirtyLog
 import Synchronization
 
@@ -9,6 +10,23 @@ extension DirtyTracker {
   public func addContainer(
     _ container: any DMAContainer, ownership: ContainerOwnership = .tracker,
     addressSpace: ContainerAddressSpace
+  ) throws(TrackerError) -> ContainerID {
+    try taking(
+      .containerAdded(
+        container: nextNumber,
+        TraceContainer(container, ownership: ownership, addressSpace: addressSpace))
+    ) { () throws(TrackerError) -> ContainerID in
+      try add(container, ownership, addressSpace)
+    }
+  }
+
+  private var nextNumber: UInt16 {
+    UInt16(truncatingIfNeeded: directory.withLock { $0.containers.count })
+  }
+
+  private func add(
+    _ container: any DMAContainer, _ ownership: ContainerOwnership,
+    _ addressSpace: ContainerAddressSpace
   ) throws(TrackerError) -> ContainerID {
     try control.withLock { (control) throws(TrackerError) -> ContainerID in
       let live = liveContainers
@@ -50,15 +68,17 @@ extension DirtyTracker {
   /// Lets a container go: everything is unmapped, with its dirt, and its logs are stopped.
   /// - Throws: when the container refuses to unmap. It stays.
   public func removeContainer(_ id: ContainerID) throws(TrackerError) {
-    try control.withLock { (_) throws(TrackerError) in
-      let tracked = try container(id)
-      try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
-        try tracked.unmap(&op, .wholeSpace)
-        _ = log.releaseHeldBack(for: id, by: .unmap(id))
-        tracked.stop(&op)
-        op.isRemoved = true
+    try taking(.containerRemoved(container: id.rawValue)) { () throws(TrackerError) -> Void in
+      try control.withLock { (_) throws(TrackerError) in
+        let tracked = try container(id)
+        try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+          try tracked.unmap(&op, .wholeSpace)
+          _ = log.releaseHeldBack(for: id, by: .unmap(id))
+          tracked.stop(&op)
+          op.isRemoved = true
+        }
+        directory.withLock { $0.containers[Int(id.rawValue)] = nil }
       }
-      directory.withLock { $0.containers[Int(id.rawValue)] = nil }
     }
   }
 
@@ -66,8 +86,11 @@ extension DirtyTracker {
   /// mapped writable is marked.
   public func attachmentChanged(_ id: ContainerID) throws(TrackerError) {
     let tracked = try container(id)
-    tracked.operation.withLock { (op: inout ContainerOperation) in
-      if !op.isRemoved { tracked.attachmentChanged(&op) }
+    let logs = tracked.backend.dirtyLogs
+    taking(.attachmentChanged(container: id.rawValue, logs: logs.map { TraceLog($0) })) {
+      tracked.operation.withLock { (op: inout ContainerOperation) in
+        if !op.isRemoved { tracked.attachmentChanged(&op) }
+      }
     }
   }
 
@@ -76,10 +99,13 @@ extension DirtyTracker {
   public func switchAddressSpace(
     _ id: ContainerID, to space: ContainerAddressSpace
   ) throws(TrackerError) {
-    try control.withLock { (_) throws(TrackerError) in
-      let tracked = try container(id)
-      try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
-        try tracked.switchAddressSpace(&op, to: space)
+    try taking(.addressSpaceSwitched(container: id.rawValue, isIdentity: space == .identity)) {
+      () throws(TrackerError) -> Void in
+      try control.withLock { (_) throws(TrackerError) in
+        let tracked = try container(id)
+        try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+          try tracked.switchAddressSpace(&op, to: space)
+        }
       }
     }
   }

@@ -1,4 +1,5 @@
 public import Addressing
+import EventTrace
 import GuestDirtyLog
 import Synchronization
 
@@ -8,28 +9,32 @@ extension DirtyTracker {
   ///
   /// Guest mappings to it stay: a guest may map what it has given back, and has to unmap it itself.
   public func ramDiscarded(_ range: GPARange) throws(TrackerError) {
-    try control.withLock { (_) throws(TrackerError) in
-      let whole = range.expanded(to: policy.pageSize)
-      settings.memory.discard(whole)
-      log.mark(whole, by: .conservative(nil))
-      try unmapIdentity(whole)
+    try taking(.ramDiscarded(range)) { () throws(TrackerError) -> Void in
+      try control.withLock { (_) throws(TrackerError) in
+        let whole = range.expanded(to: policy.pageSize)
+        settings.memory.discard(whole)
+        log.mark(whole, by: .conservative(nil))
+        try unmapIdentity(whole)
+      }
     }
   }
 
   /// The guest has taken RAM again: identity containers map it.
   /// - Throws: the range counts as discarded still.
   public func ramPopulated(_ range: GPARange) throws(TrackerError) {
-    try control.withLock { (_) throws(TrackerError) in
-      let whole = range.expanded(to: policy.pageSize)
-      settings.memory.populate(whole)
-      log.mark(whole, by: .conservative(nil))
-      do throws(TrackerError) {
-        try forEachIdentity { (tracked, op: inout ContainerOperation) throws(TrackerError) in
-          try tracked.mapRAM(&op, in: whole)
+    try taking(.ramPopulated(range)) { () throws(TrackerError) -> Void in
+      try control.withLock { (_) throws(TrackerError) in
+        let whole = range.expanded(to: policy.pageSize)
+        settings.memory.populate(whole)
+        log.mark(whole, by: .conservative(nil))
+        do throws(TrackerError) {
+          try forEachIdentity { (tracked, op: inout ContainerOperation) throws(TrackerError) in
+            try tracked.mapRAM(&op, in: whole)
+          }
+        } catch {
+          settings.memory.discard(whole)
+          throw error
         }
-      } catch {
-        settings.memory.discard(whole)
-        throw error
       }
     }
   }

@@ -2,6 +2,7 @@ public import Addressing
 public import GuestDirtyLog
 public import PageBitmap
 import DMAContainer
+import EventTrace
 import IOVAMapping
 import Synchronization
 
@@ -11,6 +12,17 @@ extension DirtyTracker {
   /// first and its dirt is credited to the page it had.
   public func iommuMap(
     _ id: ContainerID, _ iova: IOVARange, to gpa: GPA, permissions: Permissions
+  ) throws(TrackerError) {
+    guard let record = settings.record else { return try map(id, iova, gpa, permissions) }
+    try gate.withLock { (_) throws(TrackerError) in
+      record.appendMapped(
+        container: id.rawValue, iova: iova, gpaFirst: gpa, permissions: permissions)
+      try map(id, iova, gpa, permissions)
+    }
+  }
+
+  private func map(
+    _ id: ContainerID, _ iova: IOVARange, _ gpa: GPA, _ permissions: Permissions
   ) throws(TrackerError) {
     let tracked = try container(id)
     guard !permissions.isEmpty else { throw .noPermissions(container: tracked.name, iova) }
@@ -34,6 +46,14 @@ extension DirtyTracker {
   /// The guest unmaps, or invalidates: exactly what is mapped, more, less, or what was never mapped,
   /// up to all 2^64 bytes. Without effect on a container no vIOMMU translates for.
   public func iommuUnmap(_ id: ContainerID, _ iova: IOVARange) throws(TrackerError) {
+    guard let record = settings.record else { return try unmap(id, iova) }
+    try gate.withLock { (_) throws(TrackerError) in
+      record.appendUnmapped(container: id.rawValue, iova: iova)
+      try unmap(id, iova)
+    }
+  }
+
+  private func unmap(_ id: ContainerID, _ iova: IOVARange) throws(TrackerError) {
     let tracked = try container(id)
     try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
       guard op.addressSpace == .remapped else { return }
@@ -45,9 +65,12 @@ extension DirtyTracker {
   public func iommuUnmapped(
     _ id: ContainerID, _ iova: IOVARange, dirty: borrowing QueryBitmap
   ) throws(TrackerError) {
-    let tracked = try container(id)
-    try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
-      try tracked.unmapped(&op, iova, dirty)
+    try taking(.unmappedByVMM(container: id.rawValue, iova: iova, dirty: Self.runs(dirty))) {
+      () throws(TrackerError) in
+      let tracked = try container(id)
+      try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+        try tracked.unmapped(&op, iova, dirty)
+      }
     }
   }
 
@@ -57,16 +80,28 @@ extension DirtyTracker {
     guard !tracked.performsCalls else {
       throw .notOwnedByVMM(container: tracked.name, iova)
     }
-    try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
-      try tracked.unmap(&op, iova)
+    try taking(.unmappedByVMM(container: id.rawValue, iova: iova, dirty: nil)) {
+      () throws(TrackerError) in
+      try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
+        try tracked.unmap(&op, iova)
+      }
     }
+  }
+
+  private static func runs(_ dirty: borrowing QueryBitmap) -> [IOVARange] {
+    var runs: [IOVARange] = []
+    dirty.forEachDirtyRun { runs.append($0) }
+    return runs
   }
 
   /// The vIOMMU tells every translation that is live. What is mapped so already is not mapped
   /// again; what the replay leaves out stays, since its unmap is still to come.
   public func iommuReplay(_ id: ContainerID, _ mappings: [Mapping]) throws(TrackerError) {
-    for mapping in mappings {
-      try iommuMap(id, mapping.iova, to: mapping.gpaFirst, permissions: mapping.permissions)
+    try taking(.translationsReplayed(container: id.rawValue, mappings)) {
+      () throws(TrackerError) in
+      for mapping in mappings {
+        try map(id, mapping.iova, mapping.gpaFirst, mapping.permissions)
+      }
     }
   }
 }

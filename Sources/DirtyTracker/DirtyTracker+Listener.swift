@@ -1,4 +1,5 @@
 public import Addressing
+import EventTrace
 public import GuestDirtyLog
 import Synchronization
 
@@ -7,9 +8,11 @@ extension DirtyTracker {
   /// Opens a transaction: regions change when it is committed.
   /// - Precondition: none is open.
   public func begin() {
-    control.withLock { control in
-      precondition(control.transaction == nil, "one transaction at a time")
-      control.transaction = RAMTransaction()
+    taking(.transactionBegan) {
+      control.withLock { control in
+        precondition(control.transaction == nil, "one transaction at a time")
+        control.transaction = RAMTransaction()
+      }
     }
   }
 
@@ -17,30 +20,34 @@ extension DirtyTracker {
   /// - Throws: the first failure, once everything else was done.
   /// - Precondition: a transaction is open.
   public func commit() throws(TrackerError) {
-    try control.withLock { (control) throws(TrackerError) in
-      guard let transaction = control.transaction else {
-        preconditionFailure("a commit closes what a begin opened")
+    try taking(.transactionCommitted) { () throws(TrackerError) -> Void in
+      try control.withLock { (control) throws(TrackerError) in
+        guard let transaction = control.transaction else {
+          preconditionFailure("a commit closes what a begin opened")
+        }
+        control.transaction = nil
+        var first: TrackerError?
+        for region in transaction.removed.reversed() {
+          do throws(TrackerError) { try remove(region) } catch { first = first ?? error }
+        }
+        for region in transaction.added {
+          do throws(TrackerError) { try add(region) } catch { first = first ?? error }
+        }
+        if let first { throw first }
       }
-      control.transaction = nil
-      var first: TrackerError?
-      for region in transaction.removed.reversed() {
-        do throws(TrackerError) { try remove(region) } catch { first = first ?? error }
-      }
-      for region in transaction.added {
-        do throws(TrackerError) { try add(region) } catch { first = first ?? error }
-      }
-      if let first { throw first }
     }
   }
 
   /// RAM has come. Outside a transaction at once.
   /// - Throws: nothing is added then.
   public func regionAdded(_ region: RAMRegion) throws(TrackerError) {
-    try control.withLock { (control) throws(TrackerError) in
-      if control.transaction == nil {
-        try add(region)
-      } else {
-        control.transaction?.added.append(region)
+    try taking(.regionAdded(TraceRegion(region))) { () throws(TrackerError) -> Void in
+      try control.withLock { (control) throws(TrackerError) in
+        if control.transaction == nil {
+          try add(region)
+        } else {
+          control.transaction?.added.append(region)
+        }
       }
     }
   }
@@ -48,32 +55,45 @@ extension DirtyTracker {
   /// RAM goes. What identity containers have mapped of it is unmapped, with its dirt.
   /// - Throws: when a container refuses to unmap it: the region stays.
   public func regionRemoved(_ region: RAMRegion) throws(TrackerError) {
-    try control.withLock { (control) throws(TrackerError) in
-      if control.transaction == nil {
-        try remove(region)
-      } else {
-        control.transaction?.removed.append(region)
+    try taking(.regionRemoved(TraceRegion(region))) { () throws(TrackerError) -> Void in
+      try control.withLock { (control) throws(TrackerError) in
+        if control.transaction == nil {
+          try remove(region)
+        } else {
+          control.transaction?.removed.append(region)
+        }
       }
     }
   }
 
   /// A region the transaction leaves as it is.
-  public func regionUnchanged(_ region: RAMRegion) {}
+  public func regionUnchanged(_ region: RAMRegion) {
+    taking(.regionUnchanged(TraceRegion(region))) {}
+  }
 
   public func logGlobalStart() -> SyncReport { startTracking() }
   public func logGlobalStop() -> SyncReport { stopTracking() }
 
   /// One region's log is switched on by itself, as for a frame buffer. Devices are tracked from the
   /// global start on, or not at all: nothing changes.
-  public func logStart(_ region: RAMRegion) {}
-  public func logStop(_ region: RAMRegion) {}
+  public func logStart(_ region: RAMRegion) {
+    taking(.logStarted(TraceRegion(region))) {}
+  }
+
+  public func logStop(_ region: RAMRegion) {
+    taking(.logStopped(TraceRegion(region))) {}
+  }
 
   /// The caller is about to read the dirty pages of `range`, nil for all.
-  public func logSync(_ range: GPARange?) -> SyncReport { sync(range, isFinal: false) }
+  public func logSync(_ range: GPARange?) -> SyncReport {
+    taking(.logSynced(range)) { sync(range, isFinal: false) }
+  }
 
   /// The caller is about to clear what it has read. A log is cleared when it is asked, and each
   /// reader of the dirty log has its own cursor: there is nothing left to clear.
-  public func logClear(_ range: GPARange) {}
+  public func logClear(_ range: GPARange) {
+    taking(.logCleared(range)) {}
+  }
 
   // MARK: regions, with control held
 

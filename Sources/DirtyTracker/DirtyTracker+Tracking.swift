@@ -1,5 +1,6 @@
 import Addressing
 import DMAContainer
+import EventTrace
 public import GuestDirtyLog
 import Synchronization
 
@@ -9,41 +10,47 @@ extension DirtyTracker {
   public var heldBackPageCount: UInt64 { log.heldBackPageCount }
 
   public func startTracking() -> SyncReport {
-    control.withLock { control in
-      var report = SyncReport()
-      control.isTracking = true
-      for tracked in liveContainers {
-        tracked.operation.withLock { (op: inout ContainerOperation) in
-          tracked.start(&op)
-          tracked.takeShare(&op, into: &report)
+    taking(.globalLogStarted) {
+      control.withLock { control in
+        var report = SyncReport()
+        control.isTracking = true
+        for tracked in liveContainers {
+          tracked.operation.withLock { (op: inout ContainerOperation) in
+            tracked.start(&op)
+            tracked.takeShare(&op, into: &report)
+          }
         }
+        startCPU(&report)
+        report.notes.append(contentsOf: notes.withLock { $0.take() })
+        return report
       }
-      startCPU(&report)
-      report.notes.append(contentsOf: notes.withLock { $0.take() })
-      return report
     }
   }
 
   public func stopTracking() -> SyncReport {
-    control.withLock { control in
-      var report = SyncReport()
-      control.isTracking = false
-      for tracked in liveContainers {
-        tracked.operation.withLock { (op: inout ContainerOperation) in
-          tracked.stop(&op)
-          tracked.takeShare(&op, into: &report)
+    taking(.globalLogStopped) {
+      control.withLock { control in
+        var report = SyncReport()
+        control.isTracking = false
+        for tracked in liveContainers {
+          tracked.operation.withLock { (op: inout ContainerOperation) in
+            tracked.stop(&op)
+            tracked.takeShare(&op, into: &report)
+          }
         }
+        cpu.withLock { cpu in
+          if cpu.hasStarted { cpu.source?.stop() }
+          cpu.hasStarted = false
+          cpu.failure = nil
+        }
+        return report
       }
-      cpu.withLock { cpu in
-        if cpu.hasStarted { cpu.source?.stop() }
-        cpu.hasStarted = false
-        cpu.failure = nil
-      }
-      return report
     }
   }
 
-  public func sync(isFinal: Bool) -> SyncReport { sync(nil, isFinal: isFinal) }
+  public func sync(isFinal: Bool) -> SyncReport {
+    taking(.synced(isFinal: isFinal)) { sync(nil, isFinal: isFinal) }
+  }
 
   /// - Parameter range: what the caller is about to read. A container that is not remapped is asked
   ///   for that only; where IOVA are the guest's choice, all of it is.

@@ -1,4 +1,5 @@
 public import Addressing
+import EventTrace
 public import GuestDirtyLog
 import IOVAMapping
 import Synchronization
@@ -13,22 +14,26 @@ extension DirtyTracker {
   /// is no longer known makes all RAM dirty.
   public func deviceWrote(_ id: ContainerID, _ iova: IOVARange, since generation: Generation? = nil)
   {
-    guard let tracked = try? container(id) else {
-      log.markEverything(by: .conservative(nil))
-      return note("\(id) wrote to IOVA \(iova) and is not known; every page is marked dirty")
+    taking(.deviceWrote(container: id.rawValue, iova: iova)) {
+      guard let tracked = try? container(id) else {
+        log.markEverything(by: .conservative(nil))
+        return note("\(id) wrote to IOVA \(iova) and is not known; every page is marked dirty")
+      }
+      let isKnown = tracked.book.withLock { (book: inout ContainerBook) in
+        tracked.credit(iova, since: generation, book.table)
+      }
+      guard !isKnown else { return }
+      log.markEverything(by: .conservative(id))
+      note(
+        "container \(tracked.name) wrote to IOVA \(iova), whose mapping is forgotten; every page is"
+          + " marked dirty")
     }
-    let isKnown = tracked.book.withLock { (book: inout ContainerBook) in
-      tracked.credit(iova, since: generation, book.table)
-    }
-    guard !isKnown else { return }
-    log.markEverything(by: .conservative(id))
-    note(
-      "container \(tracked.name) wrote to IOVA \(iova), whose mapping is forgotten; every page is"
-        + " marked dirty")
   }
 
   /// A vCPU wrote, or the VMM for it.
-  public func vcpuWrote(_ range: GPARange) { log.mark(range, by: .vcpu) }
+  public func vcpuWrote(_ range: GPARange) {
+    taking(.vcpuWrote(range)) { _ = log.mark(range, by: .vcpu) }
+  }
 
   private func note(_ sentence: String) { notes.withLock { $0.append(sentence) } }
 }

@@ -1,3 +1,4 @@
+public import EventTrace
 public import GuestDirtyLog
 import Synchronization
 
@@ -19,9 +20,10 @@ import Synchronization
 ///
 /// Locks: `control` is held over what changes the set of containers, of RAM regions, or whether
 /// tracking runs, so that these do not overtake each other. `directory` finds a container and is
-/// held for one look. Each container has its own, see ``TrackedContainer``. Order: control,
+/// held for one look. Each container has its own, see ``TrackedContainer``. Order: gate, control,
 /// container's operation, container's book, log. Maps, unmaps and syncs of different containers
-/// never wait for each other.
+/// never wait for each other, unless there is an event record: then `gate`, taken before all,
+/// puts what happens in the one order in which it is recorded.
 ///
 /// States:
 ///
@@ -39,6 +41,8 @@ public final class DirtyTracker: GuestDirtyTracking, Sendable {
   let control = Mutex(ControlState())
   let directory = Mutex(Directory())
   let notes = Mutex(TrackerNotes())
+  /// One event at a time while there is a record.
+  let gate = Mutex(())
 
   struct ControlState: Sendable {
     var isTracking = false
@@ -62,16 +66,19 @@ public final class DirtyTracker: GuestDirtyTracking, Sendable {
   ///   - log: where dirt goes. Its page size is the policy's.
   ///   - cpu: the source of vCPU dirt, asked by every sync after the devices; nil when the VMM
   ///     reports it by `vcpuWrote`.
+  ///   - record: what happens is appended to it. Recording puts all events in one order, so that
+  ///     replay gives the same state: then maps, unmaps and syncs do wait for each other.
   ///   - omitting: steps left out to prove that a verdict notices.
   public init(
     log: GuestDirtyLog, policy: TrackerPolicy = .init(), cpu: (any CPUDirtySource)? = nil,
-    omitting: Set<TrackerOmission> = []
+    record: EventRecord? = nil, omitting: Set<TrackerOmission> = []
   ) {
     self.log = log
     self.policy = policy
     self.settings = TrackerSettings(
-      log: log, memory: RAMLayout(), policy: policy, omitting: omitting)
+      log: log, memory: RAMLayout(), policy: policy, omitting: omitting, record: record)
     self.cpu = Mutex(CPUState(source: cpu))
+    record?.append(.trackerMade(Self.configuration(policy, omitting)))
   }
 
   func container(_ id: ContainerID) throws(TrackerError) -> TrackedContainer {

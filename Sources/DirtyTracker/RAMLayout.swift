@@ -16,6 +16,8 @@ final class RAMLayout: Sendable {
 
   var regions: [RAMRegion] { state.withLock { $0.regions } }
 
+  var discarded: [GPARange] { state.withLock { $0.discarded } }
+
   func add(_ region: RAMRegion) {
     state.withLock { state in
       let index = state.regions.firstIndex { $0.gpa.first > region.gpa.first }

@@ -25,7 +25,8 @@ extension TrackedContainer {
         }
         let gpa = piece ?? next
         try map(&op, request(gpa, of: part.region))
-        rest = gpa.last < next.last
+        rest =
+          gpa.last < next.last
           ? AddressRange(first: GPA(gpa.last.rawValue &+ 1), last: next.last) : nil
       }
     }

@@ -1,5 +1,6 @@
 import Addressing
 import DMAContainer
+import EventTrace
 import GuestDirtyLog
 import IOVAMapping
 import PageBitmap
@@ -31,6 +32,11 @@ extension TrackedContainer {
       tracked.mode = .everythingMapped
       return
     }
+    guard tracked.capabilities.mayCrossHoles || !op.hasPartialUnmap else {
+      // Its answers end at holes the table does not know of.
+      degrade(&tracked)
+      return
+    }
     if let countMax = tracked.capabilities.rangeCountMax {
       let pageSize = tracked.pageSize
       tracked.ranges = book.withLock { (book: inout ContainerBook) in
@@ -47,6 +53,7 @@ extension TrackedContainer {
       try tracked.log.start(logging: tracked.ranges, pageSize: tracked.pageSize)
       tracked.mode = .logging
     } catch {
+      answered(.startLog, log: index, error: error)
       degrade(&tracked)
       // It may have started all the same.
       _ = try? tracked.log.stop()
@@ -81,6 +88,7 @@ extension TrackedContainer {
       try tracked.log.stop()
       return true
     } catch {
+      answered(.stopLog, log: index, error: error)
       op.notes.append("\(error); its dirty log may be running still")
       return false
     }

@@ -1,5 +1,6 @@
 import Addressing
 import DMAContainer
+import EventTrace
 import GuestDirtyLog
 import IOVAMapping
 import Synchronization
@@ -22,6 +23,7 @@ extension TrackedContainer {
     do throws(ContainerError) {
       try backend.map(request)
     } catch {
+      answered(.map, range: request.iova, error: error)
       try takeBack(&op, request, error)
     }
   }

@@ -1,5 +1,6 @@
 import Addressing
 import DMAContainer
+import EventTrace
 import GuestDirtyLog
 import IOVAMapping
 import PageBitmap
@@ -55,8 +56,10 @@ extension TrackedContainer {
     op.callCount &+= 1
     do throws(ContainerError) {
       try tracked.log.query(&op.bitmap, clear: use.clear)
+      answered(.query, log: index, op.bitmap)
       scatter(&op, use.fate)
     } catch {
+      answered(.query, log: index, range: window, error: error)
       // What the query took out of the log before it failed is lost to the backend.
       assumeWritten(&op, in: window, .report(.conservative(id)))
       op.notes.append("\(error); everything mapped writable there is marked dirty")

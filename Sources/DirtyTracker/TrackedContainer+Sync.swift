@@ -53,6 +53,7 @@ extension TrackedContainer {
     report.containers.append(share)
     report.notes.append(contentsOf: op.notes.take())
     op.callCount = 0
+    op.reportedPages = op.markedPages
     op.count = MarkCount()
     op.heldBackPages = 0
   }

@@ -1,5 +1,6 @@
 import Addressing
 import DMAContainer
+import EventTrace
 import GuestDirtyLog
 import IOVAMapping
 import PageBitmap
@@ -99,7 +100,8 @@ extension TrackedContainer {
     guard let part else { return }
     // It was mapped before, so there is one piece of memory behind it, or none of this process.
     let request = MapRequest(
-      iova: part.iova, gpaFirst: part.gpaFirst, hvaFirst: settings.memory.hva(behind: part.gpa) ?? nil,
+      iova: part.iova, gpaFirst: part.gpaFirst,
+      hvaFirst: settings.memory.hva(behind: part.gpa) ?? nil,
       permissions: part.permissions)
     do throws(TrackerError) {
       try map(&op, request)
@@ -149,8 +151,10 @@ extension TrackedContainer {
       op.callCount &+= 1
       do throws(ContainerError) {
         try backend.unmap(reportingInto: &op.bitmap)
+        answered(.unmapWithDirty, op.bitmap)
         scatter(&op, .report(.unmap(id)))
       } catch {
+        answered(.unmapWithDirty, range: chunk, error: error)
         isWatched = false
         op.notes.append("\(error); it was unmapped without, and is marked dirty")
       }
@@ -199,14 +203,32 @@ extension TrackedContainer {
     do throws(ContainerError) {
       try backend.unmap(range)
     } catch {
+      answered(.unmap, range: range, error: error)
       // Nothing was there: what a repeated unmap after a partial one finds (iommufd).
       if error.errno == ContainerErrno.enoent, !error.isPartial { return }
+      if error.isPartial, hasUnmappedRest(&op, range) {
+        op.notes.append("\(error); a second try removed the rest, and it is marked dirty")
+        if op.isTracking { assumeWritten(&op, in: range, .report(.conservative(id))) }
+        return
+      }
       if op.isTracking {
         assumeWritten(&op, in: range, .report(.conservative(id)))
         if error.isPartial { distrustWalks(&op) }
       }
       if error.isPartial { op.hasPartialUnmap = true }
       throw .unmapFailed(error)
+    }
+  }
+
+  /// A second try, after one that failed half way.
+  private func hasUnmappedRest(_ op: inout ContainerOperation, _ range: IOVARange) -> Bool {
+    op.callCount &+= 1
+    do throws(ContainerError) {
+      try backend.unmap(range)
+      return true
+    } catch {
+      answered(.unmap, range: range, error: error)
+      return error.errno == ContainerErrno.enoent && !error.isPartial
     }
   }
 

@@ -1,5 +1,6 @@
 import Addressing
 import DMAContainer
+import EventTrace
 import GuestDirtyLog
 import IOVAMapping
 import PageBitmap
@@ -82,6 +83,7 @@ struct TrackerSettings: Sendable {
   let memory: RAMLayout
   let policy: TrackerPolicy
   let omitting: Set<TrackerOmission>
+  let record: EventRecord?
 }
 
 /// What an operation works with. All of it is reused: an operation allocates when it needs more
@@ -107,6 +109,8 @@ struct ContainerOperation: ~Copyable, Sendable {
   var callCount = 0
   var count = MarkCount()
   var heldBackPages: UInt64 = 0
+  /// Pages marked by reports taken so far.
+  var reportedPages: UInt64 = 0
   var notes = TrackerNotes()
   /// Writable pages found outside the ranges of each log in the sync under way.
   var unloggedPages: UInt64 = 0
@@ -119,6 +123,9 @@ struct ContainerOperation: ~Copyable, Sendable {
     self.addressSpace = addressSpace
     self.bitmap = bitmap
   }
+
+  /// Pages marked since the container was added; a page counts each time.
+  var markedPages: UInt64 { reportedPages &+ count.dirtyPages }
 
   /// No answer of a log can make less than everything mapped writable count as written.
   var isEverythingMapped: Bool {

@@ -1,0 +1,69 @@
+import Addressing
+import DMAContainer
+public import GuestDirtyLog
+import IOVAMapping
+import Synchronization
+
+extension DirtyTracker {
+  /// A number over the tracker's whole state: RAM, tables, logs, what was marked and what is held
+  /// back. Equal after a replay of all that happened.
+  /// - Parameter consumers: readers of the log whose dirty pages count too. How much each reader has
+  ///   taken is its own doing, so none is included unless named.
+  public func stateDigest(consumers: [ConsumerID] = []) -> UInt64 {
+    var digest = StateDigest()
+    for region in settings.memory.regions {
+      digest.add(region.gpa)
+      digest.add(region.isReadOnly ? 1 : 0)
+    }
+    for range in settings.memory.discarded { digest.add(range) }
+    for tracked in liveContainers {
+      digest.add(UInt64(tracked.id.rawValue))
+      tracked.operation.withLock { (op: inout ContainerOperation) in tracked.add(op, to: &digest) }
+    }
+    digest.add(log.heldBackPageCount)
+    for consumer in consumers {
+      digest.add(log.dirtyPageCount(for: consumer))
+      for run in log.peek(for: consumer, runCountMax: Int.max) { digest.add(run) }
+    }
+    return digest.value
+  }
+}
+
+/// FNV-1a over 64-bit words, with a final mix.
+struct StateDigest {
+  private(set) var value: UInt64 = 0xcbf2_9ce4_8422_2325
+
+  mutating func add(_ word: UInt64) {
+    value = (value ^ word) &* 0x100_0000_01b3
+    value ^= value &>> 29
+  }
+
+  mutating func add<A>(_ range: AddressRange<A>) {
+    add(range.first.rawValue)
+    add(range.last.rawValue)
+  }
+}
+
+extension TrackedContainer {
+  fileprivate func add(_ op: borrowing ContainerOperation, to digest: inout StateDigest) {
+    digest.add(UInt64(op.addressSpace.rawValue))
+    digest.add(op.isTracking ? 1 : 0)
+    digest.add(op.hasPartialUnmap ? 1 : 0)
+    digest.add(op.markedPages)
+    for log in op.logs {
+      digest.add(log.mode == .logging ? 1 : log.mode == .stopped ? 2 : 3)
+      digest.add(UInt64(log.rearmWait))
+      for range in log.ranges { digest.add(range) }
+    }
+    book.withLock { (book: inout ContainerBook) in
+      digest.add(book.table.generation.rawValue)
+      digest.add(UInt64(book.table.count))
+      book.table.forEach { mapping in
+        digest.add(mapping.iova)
+        digest.add(mapping.gpaFirst.rawValue)
+        digest.add(UInt64(mapping.permissions.rawValue))
+        digest.add(mapping.generation.rawValue)
+      }
+    }
+  }
+}

@@ -1,0 +1,143 @@
+import Addressing
+import DMAContainer
+public import EventTrace
+public import GuestDirtyLog
+import IOVAMapping
+import PageBitmap
+
+/// Drives a fresh tracker with recorded events; its containers give the recorded answers.
+///
+/// The result has the state the record was taken from, where the record goes back to the tracker's
+/// making and nothing of it was dropped. What a log's readers did is not the tracker's, and left
+/// out; so is what the source of vCPU dirt found, unless the record holds it.
+public struct TrackerReplay {
+  public let tracker: DirtyTracker
+  /// Where the replay went another way than the record, a sentence each.
+  public private(set) var divergences: [String] = []
+  private var containers: [UInt16: RecordedContainer] = [:]
+  private let answers = RecordedAnswers()
+
+  /// - Parameter log: an empty log, without regions.
+  public static func replay(
+    _ events: [TrackerEvent], into log: GuestDirtyLog, policy: TrackerPolicy = .init()
+  ) -> TrackerReplay {
+    var replay = TrackerReplay(events.first, log, policy)
+    var index = 0
+    while index < events.count {
+      let event = events[index]
+      index += 1
+      var answers: [BackendAnswer] = []
+      while index < events.count, case .answered(let answer) = events[index] {
+        answers.append(answer)
+        index += 1
+      }
+      replay.answers.load(answers)
+      replay.apply(event)
+      if let rest = replay.answers.unused {
+        replay.divergences.append("\(event): nobody asked for the answer \(rest)")
+      }
+    }
+    return replay
+  }
+
+  private init(_ first: TrackerEvent?, _ log: GuestDirtyLog, _ policy: TrackerPolicy) {
+    var policy = policy
+    var omitting: Set<TrackerOmission> = []
+    if case .trackerMade(let configuration)? = first {
+      policy.pageSize = configuration.pageSize
+      policy.pinnedPages = configuration.sendsPinnedEveryRound ? .everyRound : .stopAndCopy
+      for (bit, omission) in TrackerOmission.allCases.enumerated()
+      where configuration.omissionMask & (1 << UInt8(bit)) != 0 {
+        omitting.insert(omission)
+      }
+    }
+    tracker = DirtyTracker(log: log, policy: policy, omitting: omitting)
+    if case .trackerMade? = first {
+    } else {
+      divergences.append("the record does not go back to the making of the tracker")
+    }
+  }
+
+  /// Refusals are part of the record: what was refused then is refused now.
+  private mutating func apply(_ event: TrackerEvent) {
+    switch event {
+    case .containerAdded(let number, let container): add(number, container)
+    case .containerRemoved(let number): try? tracker.removeContainer(ContainerID(number))
+    case .attachmentChanged(let number, let logs):
+      containers[number]?.attach(logs)
+      try? tracker.attachmentChanged(ContainerID(number))
+    case .addressSpaceSwitched(let number, let isIdentity):
+      try? tracker.switchAddressSpace(ContainerID(number), to: isIdentity ? .identity : .remapped)
+    case .mapped(let number, let iova, let gpa, let permissions):
+      try? tracker.iommuMap(ContainerID(number), iova, to: gpa, permissions: permissions)
+    case .unmapped(let number, let iova): try? tracker.iommuUnmap(ContainerID(number), iova)
+    case .unmappedByVMM(let number, let iova, let dirty): unmapped(number, iova, dirty)
+    case .translationsReplayed(let number, let mappings):
+      try? tracker.iommuReplay(ContainerID(number), mappings)
+    case .deviceWrote(let number, let iova): tracker.deviceWrote(ContainerID(number), iova)
+    case .vcpuWrote(let range): tracker.vcpuWrote(range)
+    case .vcpuCollected(let ranges, let failure):
+      for range in ranges { tracker.vcpuWrote(range) }
+      if failure != nil { tracker.log.markEverything(by: .conservative(nil)) }
+    case .synced(let isFinal): _ = tracker.sync(isFinal: isFinal)
+    default: applyToListener(event)
+    }
+  }
+
+  private func applyToListener(_ event: TrackerEvent) {
+    switch event {
+    case .transactionBegan: tracker.begin()
+    case .transactionCommitted: try? tracker.commit()
+    case .regionAdded(let region): try? tracker.regionAdded(RAMRegion(region))
+    case .regionRemoved(let region): try? tracker.regionRemoved(RAMRegion(region))
+    case .regionUnchanged(let region): tracker.regionUnchanged(RAMRegion(region))
+    case .globalLogStarted: _ = tracker.startTracking()
+    case .globalLogStopped: _ = tracker.stopTracking()
+    case .logStarted(let region): tracker.logStart(RAMRegion(region))
+    case .logStopped(let region): tracker.logStop(RAMRegion(region))
+    case .logSynced(let range): _ = tracker.logSync(range)
+    case .logCleared(let range): tracker.logClear(range)
+    case .ramDiscarded(let range): try? tracker.ramDiscarded(range)
+    case .ramPopulated(let range): try? tracker.ramPopulated(range)
+    // What the log's readers did, and the making of the tracker, which was first.
+    default: break
+    }
+  }
+
+  private mutating func add(_ number: UInt16, _ container: TraceContainer) {
+    let recorded = RecordedContainer(number, container, answers)
+    containers[number] = recorded
+    let id = try? tracker.addContainer(
+      recorded, ownership: container.isOwnedByVMM ? .vmm : .tracker,
+      addressSpace: container.isIdentity ? .identity : .remapped)
+    if let id, id.rawValue != number {
+      divergences.append("container \(container.name) was number \(number) and is \(id) now")
+    }
+  }
+
+  private func unmapped(_ number: UInt16, _ iova: IOVARange, _ dirty: [IOVARange]?) {
+    let id = ContainerID(number)
+    guard let dirty else {
+      try? tracker.iommuUnmapped(id, iova)
+      return
+    }
+    let window = iova.expanded(to: tracker.policy.pageSize)
+    let bytes = QueryBitmap.byteCount(window: window, pageSize: tracker.policy.pageSize) ?? 8
+    guard var bitmap = try? QueryBitmap(byteCountMax: max(8, bytes)),
+      (try? bitmap.reset(window: window, pageSize: tracker.policy.pageSize)) != nil
+    else {
+      try? tracker.iommuUnmapped(id, iova)
+      return
+    }
+    for run in dirty { bitmap.insert(run) }
+    try? tracker.iommuUnmapped(id, iova, dirty: bitmap)
+  }
+}
+
+extension RAMRegion {
+  init(_ region: TraceRegion) {
+    self.init(
+      name: region.name, gpa: region.gpa, hvaFirst: region.hvaFirst, node: region.node,
+      isReadOnly: region.isReadOnly)
+  }
+}
