@@ -7,8 +7,8 @@ import Synchronization
 extension DirtyTracker {
   /// A number over the tracker's whole state: RAM, tables, logs, what was marked and what is held
   /// back. Equal after a replay of all that happened.
-  /// - Parameter consumers: readers of the log whose dirty pages count too. How much each reader has
-  ///   taken is its own doing, so none is included unless named.
+  /// - Parameter consumers: readers of the log whose dirty pages count too. How much each reader
+  ///   has taken is its own doing, so none is included unless named.
   public func stateDigest(consumers: [ConsumerID] = []) -> UInt64 {
     var digest = StateDigest()
     for region in settings.memory.regions {
@@ -58,7 +58,7 @@ extension TrackedContainer {
     book.withLock { (book: inout ContainerBook) in
       digest.add(book.table.generation.rawValue)
       digest.add(UInt64(book.table.count))
-      book.table.forEach { mapping in
+      book.table.forEach(in: .wholeSpace) { mapping in
         digest.add(mapping.iova)
         digest.add(mapping.gpaFirst.rawValue)
         digest.add(UInt64(mapping.permissions.rawValue))

@@ -43,8 +43,8 @@ extension DirtyTracker {
     }
   }
 
-  /// The guest unmaps, or invalidates: exactly what is mapped, more, less, or what was never mapped,
-  /// up to all 2^64 bytes. Without effect on a container no vIOMMU translates for.
+  /// The guest unmaps, or invalidates: exactly what is mapped, more, less, or what was never
+  /// mapped, up to all 2^64 bytes. Without effect on a container no vIOMMU translates for.
   public func iommuUnmap(_ id: ContainerID, _ iova: IOVARange) throws(TrackerError) {
     guard let record = settings.record else { return try unmap(id, iova) }
     try gate.withLock { (_) throws(TrackerError) in

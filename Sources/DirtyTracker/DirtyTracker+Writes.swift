@@ -10,8 +10,8 @@ extension DirtyTracker {
   ///
   /// Credited through the table as it stands, and where nothing is mapped now through what was last
   /// mapped there. A device that may be late states the generation its translation was taken at
-  /// (see ``generation(of:)``): then everything that was mapped there since is credited as well. What
-  /// is no longer known makes all RAM dirty.
+  /// (see ``generation(of:)``): then everything that was mapped there since is credited as well.
+  /// What is no longer known makes all RAM dirty.
   public func deviceWrote(_ id: ContainerID, _ iova: IOVARange, since generation: Generation? = nil)
   {
     taking(.deviceWrote(container: id.rawValue, iova: iova)) {

@@ -56,7 +56,7 @@ extension TrackedContainer {
       answered(.startLog, log: index, error: error)
       degrade(&tracked)
       // It may have started all the same.
-      _ = try? tracked.log.stop()
+      tracked.stopQuietly()
       op.notes.append("\(error); everything \(name) maps writable counts as written instead")
     }
   }
@@ -134,11 +134,19 @@ extension TrackedContainer {
   func attachmentChanged(_ op: inout ContainerOperation) {
     op.capabilities = backend.capabilities
     guard op.isTracking else { return }
-    var old: [TrackedLog] = []
-    swap(&old, &op.logs)
+    let old = op.logs
+    op.logs = []
     for log in backend.dirtyLogs {
-      if let index = old.firstIndex(where: { $0.log === log }) {
-        op.logs.append(old.remove(at: index))
+      if var same = old.first(where: { $0.log === log }) {
+        // What a container's own log can tell depends on its devices too.
+        let now = TrackedLog(log, preferred: settings.policy.pageSize)
+        if same.capabilities == now.capabilities {
+          op.logs.append(same)
+          continue
+        }
+        if same.mode == .logging { same.stopQuietly() }
+        op.logs.append(now)
+        start(&op, log: op.logs.count - 1)
       } else {
         op.logs.append(TrackedLog(log, preferred: settings.policy.pageSize))
         start(&op, log: op.logs.count - 1)

@@ -30,6 +30,12 @@ struct TrackedLog: Sendable {
     pageSize = sizes.contains(preferred) ? preferred : sizes.smallest ?? preferred
   }
 
+  /// Stops a log of which nothing more is expected, whatever it answers.
+  mutating func stopQuietly() {
+    _ = try? log.stop()
+    if mode == .logging { mode = .stopped }
+  }
+
   var hasFixedRanges: Bool { capabilities.rangeCountMax != nil }
 
   /// As reports print it.

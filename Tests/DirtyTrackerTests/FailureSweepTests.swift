@@ -13,13 +13,13 @@ import Testing
     kind: ContainerKind, moment: FaultPlan.Moment
   ) throws {
     let healthy = try World(kind)
-    #expect(Session.run(healthy, seed: 9, steps: 120).isEmpty)
+    #expect(Session.run(healthy, seed: 9, steps: 80).isEmpty)
     let calls = healthy.faults.callCount
     #expect(calls > 20)
     for ordinal in 1...calls {
       let fault = FaultPlan.Fault(nil, ordinal: ordinal, errno: ContainerErrno.eio, moment: moment)
       let world = try World(kind, faultingFrom: [fault])
-      let lost = Session.run(world, seed: 9, steps: 120)
+      let lost = Session.run(world, seed: 9, steps: 80)
       #expect(lost.isEmpty, "call \(ordinal) failed \(moment): \(lost)")
       #expect(world.faults.failedCount >= 1 || ordinal > world.faults.callCount)
     }

@@ -1,6 +1,6 @@
 import Addressing
 
-/// The tracker as one would write it on a napkin: a dictionary of pages, and a set of those written.
+/// The tracker as one would write it on a napkin: a dictionary of pages, and those written.
 struct NaiveTracker {
   struct Target: Hashable {
     var gpaPage: UInt64

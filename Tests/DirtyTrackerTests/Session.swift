@@ -7,10 +7,15 @@ enum Session {
   static let iovaPages: UInt64 = 24
 
   /// One thing a guest, a device, or the migration does.
-  static func step(_ world: World, _ model: inout NaiveTracker, _ random: inout SeededGenerator) {
+  ///
+  /// - Parameter isMigrating: false before the log start: nobody reads yet.
+  static func step(
+    _ world: World, _ model: inout NaiveTracker, _ random: inout SeededGenerator,
+    isMigrating: Bool = true
+  ) {
     let page = random.below(iovaPages)
     let count = 1 + random.below(min(6, iovaPages - page))
-    switch random.below(16) {
+    switch random.below(isMigrating ? 16 : 13) {
     case 0..<4:
       let gpa = random.below(world.pageCount - min(count, world.pageCount - 1))
       let permissions: Permissions = random.once(in: 5) ? .read : .readWrite
@@ -34,7 +39,9 @@ enum Session {
   ) -> Set<UInt64> {
     var random = SeededGenerator(seed: seed)
     var model = NaiveTracker()
-    for _ in 0..<steps / 4 where random.once(in: 2) { step(world, &model, &random) }
+    for _ in 0..<steps / 4 where random.once(in: 2) {
+      step(world, &model, &random, isMigrating: false)
+    }
     world.start()
     world.harvest()
     for _ in 0..<steps {

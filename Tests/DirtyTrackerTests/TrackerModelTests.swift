@@ -12,7 +12,7 @@ import Testing
     kind: ContainerKind, policy: PolicyKind
   ) throws {
     let base = TestSeed.seed(default: 77)
-    for seed in base..<base + 12 {
+    for seed in base..<base + 8 {
       let world = try World(kind, policy: policy.policy)
       var problem: String?
       var last = NaiveTracker()
