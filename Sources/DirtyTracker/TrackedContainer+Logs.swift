@@ -108,6 +108,9 @@ extension TrackedContainer {
       degrade(&op.logs[index])
     }
     assumeWritten(&op, in: .wholeSpace, .report(.conservative(id)))
+    // With all of it marked there is nothing to hold back until the next sync.
+    let released = log.releaseHeldBack(for: id, by: .conservative(id))
+    op.count += released
     op.notes.append(
       "\(name): \(op.logs[index].log.name) was started anew, \(reason);"
         + " everything mapped writable is marked dirty")
