@@ -1,15 +1,13 @@
 import Addressing
 import DMAContainer
-public import GuestDirtyLog
+import GuestDirtyLog
 import IOVAMapping
 import Synchronization
 
 extension DirtyTracker {
-  /// A number over the tracker's whole state: RAM, tables, logs, what was marked and what is held
-  /// back. Equal after a replay of all that happened.
-  /// - Parameter consumers: readers of the log whose dirty pages count too. How much each reader
-  ///   has taken is its own doing, so none is included unless named.
-  public func stateDigest(consumers: [ConsumerID] = []) -> UInt64 {
+  /// A number over the whole state: RAM, tables, logs of the containers, and the dirty log with its
+  /// readers, what is held back and what was counted. Equal after a replay of all that happened.
+  public func stateDigest() -> UInt64 {
     var digest = StateDigest()
     for region in settings.memory.regions {
       digest.add(region.gpa)
@@ -20,11 +18,7 @@ extension DirtyTracker {
       digest.add(UInt64(tracked.id.rawValue))
       tracked.operation.withLock { (op: inout ContainerOperation) in tracked.add(op, to: &digest) }
     }
-    digest.add(log.heldBackPageCount)
-    for consumer in consumers {
-      digest.add(log.dirtyPageCount(for: consumer))
-      for run in log.peek(for: consumer, runCountMax: Int.max) { digest.add(run) }
-    }
+    digest.add(log.stateDigest())
     return digest.value
   }
 }

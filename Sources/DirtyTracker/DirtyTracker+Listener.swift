@@ -84,7 +84,8 @@ extension DirtyTracker {
     taking(.logStopped(TraceRegion(region))) {}
   }
 
-  /// The caller is about to read the dirty pages of `range`, nil for all.
+  /// The caller is about to read the dirty pages of `range`, nil for all. Pages that are dirty in
+  /// every round are held back here: the last round is `sync(isFinal: true)`.
   public func logSync(_ range: GPARange?) -> SyncReport {
     taking(.logSynced(range)) { sync(range, isFinal: false) }
   }

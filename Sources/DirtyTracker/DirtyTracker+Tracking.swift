@@ -88,6 +88,31 @@ extension DirtyTracker {
     }?.id
   }
 
+  /// With a record, by way of a log of its own, from which it is known what was found.
+  private func collect(from source: any CPUDirtySource) throws(CPUDirtyError) -> UInt64 {
+    guard let record = settings.record else { return try source.collect(into: log) }
+    let found = GuestDirtyLog(pageSize: log.pageSize)
+    for region in log.regions { try? found.addRegion(region) }
+    guard let reader = try? found.addConsumer("record", startsDirty: false) else {
+      throw CPUDirtyError(
+        object: source.name, operation: "recording what it found", errno: 0, detail: "no memory")
+    }
+    var failure: CPUDirtyError?
+    do throws(CPUDirtyError) {
+      _ = try source.collect(into: found)
+    } catch {
+      failure = error
+    }
+    let runs = found.peek(for: reader, runCountMax: Int.max)
+    var count = MarkCount()
+    for run in runs { count += log.mark(run, by: .vcpu) }
+    record.append(
+      .vcpuCollected(
+        runs, failure: failure.map { TraceFailure(errno: $0.errno, detail: $0.detail) }))
+    if let failure { throw failure }
+    return count.dirtyPages
+  }
+
   private func startCPU(_ report: inout SyncReport) {
     cpu.withLock { cpu in
       guard let source = cpu.source, !cpu.hasStarted else { return }
@@ -107,12 +132,14 @@ extension DirtyTracker {
     cpu.withLock { cpu in
       guard let source = cpu.source else { return }
       guard cpu.hasStarted, cpu.failure == nil else {
+        settings.record?.append(
+          .vcpuCollected([], failure: TraceFailure(errno: 0, detail: cpu.failure ?? "")))
         report.vcpuDirtyPages &+= log.markEverything(by: .conservative(nil)).dirtyPages
         report.notes.append("\(source.name) does not run; every page is marked dirty")
         return
       }
       do throws(CPUDirtyError) {
-        report.vcpuDirtyPages &+= try source.collect(into: log)
+        report.vcpuDirtyPages &+= try collect(from: source)
       } catch {
         report.vcpuDirtyPages &+= log.markEverything(by: .conservative(nil)).dirtyPages
         report.notes.append("\(error); every page is marked dirty")

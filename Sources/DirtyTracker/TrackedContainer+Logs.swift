@@ -15,6 +15,9 @@ extension TrackedContainer {
     }
     op.isTracking = true
     op.capabilities = backend.capabilities
+    if book.withLock({ (book: inout ContainerBook) in book.table.count }) == 0 {
+      op.hasPartialUnmap = false
+    }
     op.logs = backend.dirtyLogs.map { TrackedLog($0, preferred: settings.policy.pageSize) }
     for index in op.logs.indices { start(&op, log: index) }
     if op.logs.isEmpty {
@@ -105,6 +108,9 @@ extension TrackedContainer {
       degrade(&op.logs[index])
     }
     assumeWritten(&op, in: .wholeSpace, .report(.conservative(id)))
+    // With all of it marked there is nothing to hold back until the next sync.
+    let released = log.releaseHeldBack(for: id, by: .conservative(id))
+    op.count += released
     op.notes.append(
       "\(name): \(op.logs[index].log.name) was started anew, \(reason);"
         + " everything mapped writable is marked dirty")
@@ -151,6 +157,9 @@ extension TrackedContainer {
         op.logs.append(TrackedLog(log, preferred: settings.policy.pageSize))
         start(&op, log: op.logs.count - 1)
       }
+    }
+    for var gone in old where gone.mode == .logging {
+      if !op.logs.contains(where: { $0.log === gone.log }) { gone.stopQuietly() }
     }
     // A new device may have written before its log ran; a log that went took its dirt along.
     assumeWritten(&op, in: .wholeSpace, .report(.conservative(id)))

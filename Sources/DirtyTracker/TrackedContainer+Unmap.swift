@@ -21,8 +21,8 @@ extension TrackedContainer {
   /// Where it throws, what is still mapped is still in the table, and dirty.
   func unmap(_ op: inout ContainerOperation, _ range: IOVARange) throws(TrackerError) {
     let range = range.expanded(to: pageSize)
-    guard let mapped = hull(of: range) else { return }
-    let kept = keptParts(mapped)
+    guard let (mapped, isCut) = hull(of: range) else { return }
+    let kept = isCut ? keptParts(mapped) : nil
     guard performsCalls else {
       if op.isTracking { collectAfter(&op, in: mapped, isWatched: false) }
       return try removeUnmapped(&op, mapped)
@@ -65,15 +65,18 @@ extension TrackedContainer {
     if let refusal { throw .mapping(container: name, refusal) }
   }
 
-  /// From the first mapped byte in `range` to the last, nil when nothing is mapped there.
-  private func hull(of range: IOVARange) -> IOVARange? {
+  /// From the first mapped byte in `range` to the last, and whether the range cuts a mapping; nil
+  /// when nothing is mapped there.
+  private func hull(of range: IOVARange) -> (mapped: IOVARange, isCut: Bool)? {
     book.withLock { (book: inout ContainerBook) in
       guard let first = book.table.firstMapping(overlapping: range) else { return nil }
-      guard first.iova.last < range.last else { return first.iova.intersection(range) }
-      // The last is found by its end: ask for the mapping at or before the end of the range.
-      let last = book.table.lastMapping(overlapping: range) ?? first
-      return AddressRange(
+      // Mostly one mapping, and all of it.
+      let last =
+        first.iova.last < range.last
+        ? book.table.lastMapping(overlapping: range) ?? first : first
+      let mapped = AddressRange(
         first: max(first.iova.first, range.first), last: min(last.iova.last, range.last))
+      return (mapped, first.iova.first < mapped.first || last.iova.last > mapped.last)
     }
   }
 
@@ -204,10 +207,12 @@ extension TrackedContainer {
       try backend.unmap(range)
     } catch {
       answered(.unmap, range: range, error: error)
-      // Nothing was there: what a repeated unmap after a partial one finds (iommufd).
-      if error.errno == ContainerErrno.enoent, !error.isPartial { return }
-      if error.isPartial, hasUnmappedRest(&op, range) {
-        op.notes.append("\(error); a second try removed the rest, and it is marked dirty")
+      // iommufd finds nothing there once an earlier unmap has failed half way. Without one it means
+      // that the backend holds other mappings than the table, and nothing was removed.
+      let isGone =
+        error.errno == ContainerErrno.enoent && !error.isPartial && op.hasPartialUnmap
+      if isGone || (error.isPartial && hasUnmappedRest(&op, range)) {
+        op.notes.append("\(error); nothing is left of it, and it is marked dirty")
         if op.isTracking { assumeWritten(&op, in: range, .report(.conservative(id))) }
         return
       }

@@ -8,13 +8,13 @@ import PageBitmap
 /// Drives a fresh tracker with recorded events; its containers give the recorded answers.
 ///
 /// The result has the state the record was taken from, where the record goes back to the tracker's
-/// making and nothing of it was dropped. What a log's readers did is not the tracker's, and left
-/// out; so is what the source of vCPU dirt found, unless the record holds it.
+/// making, nothing of it was dropped, and the log's readers went by way of the tracker.
 public struct TrackerReplay {
   public let tracker: DirtyTracker
   /// Where the replay went another way than the record, a sentence each.
   public private(set) var divergences: [String] = []
   private var containers: [UInt16: RecordedContainer] = [:]
+  private var readers = ReplayReaders()
   private let answers = RecordedAnswers()
 
   /// - Parameter log: an empty log, without regions.
@@ -84,7 +84,7 @@ public struct TrackerReplay {
     }
   }
 
-  private func applyToListener(_ event: TrackerEvent) {
+  private mutating func applyToListener(_ event: TrackerEvent) {
     switch event {
     case .transactionBegan: tracker.begin()
     case .transactionCommitted: try? tracker.commit()
@@ -99,8 +99,8 @@ public struct TrackerReplay {
     case .logCleared(let range): tracker.logClear(range)
     case .ramDiscarded(let range): try? tracker.ramDiscarded(range)
     case .ramPopulated(let range): try? tracker.ramPopulated(range)
-    // What the log's readers did, and the making of the tracker, which was first.
-    default: break
+    default:
+      if let divergence = readers.apply(event, to: tracker) { divergences.append(divergence) }
     }
   }
 

@@ -22,6 +22,21 @@ import Testing
     }
   }
 
+  @Test func `what vCPUs wrote is part of the record`() throws {
+    let record = EventRecord(byteCountMax: 1 << 16)
+    let log = GuestDirtyLog()
+    let tracker = DirtyTracker(log: log, cpu: FixedCPU(), record: record)
+    try tracker.regionAdded(RAMRegion(name: "ram", gpa: World.gpa(0, 16)))
+    let reader = try tracker.addConsumer("reader", startsDirty: false)
+    _ = tracker.startTracking()
+    #expect(tracker.sync(isFinal: false).vcpuDirtyPages == 2)
+    tracker.putBack(tracker.harvest(for: reader, pageCountMax: 1, runCountMax: 1))
+    let replay = TrackerReplay.replay(record.events(), into: GuestDirtyLog())
+    #expect(replay.divergences == [])
+    #expect(replay.tracker.stateDigest() == tracker.stateDigest())
+    #expect(replay.tracker.log.peek(for: reader, runCountMax: 9) == [World.gpa(3, 2)])
+  }
+
   @Test func `an event left out of the record is another state`() throws {
     let record = EventRecord(byteCountMax: 1 << 20)
     let world = try World(.type1, record: record)

@@ -50,7 +50,7 @@ final class World {
       name: "ram", gpa: GPARange(first: GPA(0), byteCount: pageCount << 12)!)
     try tracker.regionAdded(region)
     id = try tracker.addContainer(container, addressSpace: space)
-    reader = try log.addConsumer("destination", startsDirty: startsDirty)
+    reader = try tracker.addConsumer("destination", startsDirty: startsDirty)
     faults.reset(setup)
   }
 
@@ -131,7 +131,7 @@ final class World {
   /// - Returns: the pages.
   @discardableResult
   func harvest(_ countMax: UInt64 = .max) -> Set<UInt64> {
-    let harvest = log.harvest(for: reader, pageCountMax: countMax, runCountMax: Int.max)
+    let harvest = tracker.harvest(for: reader, pageCountMax: countMax, runCountMax: Int.max)
     var pages: Set<UInt64> = []
     for run in harvest.runs {
       for page in (run.first.rawValue >> 12)...(run.last.rawValue >> 12) {
@@ -139,7 +139,7 @@ final class World {
         copied[page] = memory.generation(page)
       }
     }
-    log.delivered(harvest)
+    tracker.delivered(harvest)
     return pages
   }
 

@@ -1,0 +1,118 @@
+import Addressing
+import DMAContainer
+import DirtyTracker
+import GuestDirtyLog
+import Simulation
+import Testing
+
+@Suite struct EdgeTests {
+  @Test func `the last page of the IOVA space is mapped, tracked and unmapped`() throws {
+    let world = try World(.type1Pinned, startsDirty: false)
+    let page = UInt64.max >> 12
+    let top = AddressRange(first: IOVA(page << 12), last: IOVA(UInt64.max))
+    try world.tracker.iommuMap(world.id, top, to: GPA(0x3000), permissions: .readWrite)
+    world.start()
+    #expect(world.write(page) == 3)
+    world.sync()
+    #expect(world.tracker.heldBackPageCount == 1)
+    #expect(world.unmap(.wholeSpace))
+    #expect(world.dirty == [3])
+    #expect(world.unmap(.wholeSpace))
+  }
+
+  @Test func `two steps are asked and unmapped where the guest is trusted`() throws {
+    let policy = TrackerPolicy(twoStepUnmap: .trustGuest)
+    let world = try World(.iommufd, policy: policy, startsDirty: false)
+    world.map(0, 4, to: 8)
+    world.start()
+    world.write(2)
+    world.unmap(0, 4)
+    #expect(world.dirty == [10])
+    #expect(world.faults.count(of: .query) == 1)
+  }
+
+  @Test func `two steps mark the whole mapping where a write may land in between`() throws {
+    let world = try World(.iommufd, startsDirty: false)
+    world.map(0, 4, to: 8)
+    world.map(4, to: 2, .read)
+    world.start()
+    world.write(2)
+    world.unmap(0, 5)
+    #expect(world.dirty == [8, 9, 10, 11])
+    #expect(world.faults.count(of: .query) == 0)
+    #expect(world.log.pagesBySource[.conservative(world.id)] == 4)
+  }
+
+  @Test func `an unmap the backend refuses stays mapped, and its pages are dirty`() throws {
+    for kind in [ContainerKind.type1Pinned, .iommufd, .type1DeviceLog] {
+      let world = try World(kind, startsDirty: false)
+      world.map(0, 2, to: 8)
+      world.start()
+      world.faults.reset(
+        [.unmap, .unmapWithDirty].map {
+          .init($0, ordinal: 1, errno: ContainerErrno.enoent, isLasting: true)
+        })
+      #expect(!world.unmap(0, 2))
+      #expect(world.tracker.mappings(of: world.id).count == 1)
+      #expect(world.dirty == [8, 9])
+      world.harvest()
+      #expect(world.write(1) == 9)
+      world.faults.reset()
+      #expect(world.unmap(0, 2))
+      #expect(world.dirty.contains(9))
+    }
+  }
+
+  @Test func `a part cut out of a mapping the backend keeps whole leaves the rest mapped`() throws {
+    let world = try World(.type1Pinned, startsDirty: false)
+    world.map(0, 6, to: 8)
+    world.start()
+    for page in 0..<6 as Range<UInt64> where page != 4 { world.write(page) }
+    #expect(world.unmap(2, 2))
+    #expect(world.dirty == [8, 9, 10, 11, 13])
+    #expect(
+      world.tracker.mappings(of: world.id).map(\.iova) == [World.iova(0, 2), World.iova(4, 2)])
+    #expect((world.container as? SimulatedType1)?.mappingCount == 2)
+    #expect(world.write(4) == 12)
+    #expect(world.write(3) == nil)
+  }
+
+  @Test func `the kept part that can not be mapped again is named, its dirt in the log`() throws {
+    let world = try World(.type1Pinned, startsDirty: false)
+    world.map(0, 4, to: 8)
+    world.start()
+    world.write(3)
+    world.faults.reset([.init(.map, ordinal: 1, errno: ContainerErrno.enomem)])
+    var failure: TrackerError?
+    do throws(TrackerError) {
+      try world.tracker.iommuUnmap(world.id, World.iova(0))
+    } catch {
+      failure = error
+    }
+    guard case .keptPartLost(World.iova(1, 3), _)? = failure else {
+      Issue.record("\(failure as Any)")
+      return
+    }
+    #expect(world.dirty == [11])
+    #expect(world.tracker.mappings(of: world.id).isEmpty)
+  }
+
+  @Test func `a device log is started anew once too much is mapped outside its ranges`() throws {
+    let world = try World(
+      .type1DeviceLog, policy: TrackerPolicy(rearmPageCount: 2), startsDirty: false)
+    world.map(0, to: 0)
+    world.start()
+    world.map(10, 3, to: 4)
+    world.write(10)
+    world.sync()
+    #expect(world.deviceLog?.loggedRanges == [World.iova(0), World.iova(10, 3)])
+    // Nobody watched in between, so everything mapped is dirty, once.
+    #expect(world.harvest() == [0, 4, 5, 6])
+    world.sync()
+    #expect(world.harvest().isEmpty)
+    world.write(11)
+    world.sync()
+    #expect(world.harvest() == [5])
+    #expect(world.finish().isEmpty)
+  }
+}
