@@ -15,6 +15,9 @@ extension MigrationSource {
         try write { (writer) throws(ChannelError) in try writer.write(.start) }
       }
       try awaitRunning()
+    } else {
+      // The end of the bytes is all the other side gets to know.
+      link?.channel.shutDown()
     }
     report.downtime.totalNanoseconds = clock() &- stoppedAt
     observer?.migration(.downtimeEnded(report.downtime))

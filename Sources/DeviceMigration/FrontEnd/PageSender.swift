@@ -37,8 +37,9 @@ struct PageSender {
         guard piece.last < run.last, let next = piece.last.advanced(byBytes: 1) else { break }
         first = next
       }
+      // A run lies in one region; a section must, too.
+      try flushZeroes()
     }
-    try flushZeroes()
   }
 
   private mutating func send(piece: GPARange) throws(Fault) {
