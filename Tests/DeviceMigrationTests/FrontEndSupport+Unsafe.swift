@@ -1,0 +1,357 @@
+import Addressing
+import DeviceMigration
+import GuestDirtyLog
+
+/// Counts the calls of a migration and makes one of them fail. What was called, in order, stays in
+/// `journal`.
+///
+/// Not checked for threads, as all of this file: a test drives everything from one.
+final class CallPlan: @unchecked Sendable {
+  var failAt = 0
+  private(set) var count = 0
+  private(set) var failed: String?
+  var journal: [String] = []
+
+  /// - Returns: true when this call is the one to fail.
+  func call(_ name: String) -> Bool {
+    count += 1
+    journal.append(name)
+    guard count == failAt else { return false }
+    failed = name
+    return true
+  }
+}
+
+/// RAM with a page of canaries on both sides.
+///
+/// Sound because the memory lives as long as the object and every range is checked against it.
+@safe final class ArrayMemory: GuestMemory, @unchecked Sendable {
+  static let page = 4096
+  private static let canary: UInt8 = 0xa5
+  let first: GPA
+  let pageCount: Int
+  private let base: UnsafeMutableRawPointer
+
+  init(first: GPA = GPA(0x10_0000), pageCount: Int) {
+    self.first = first
+    self.pageCount = pageCount
+    let bytes = (pageCount + 2) * Self.page
+    unsafe base = .allocate(byteCount: bytes, alignment: Self.page)
+    unsafe base.initializeMemory(as: UInt8.self, repeating: Self.canary, count: bytes)
+    unsafe (base + Self.page).initializeMemory(
+      as: UInt8.self, repeating: 0, count: pageCount * Self.page)
+  }
+
+  deinit { unsafe base.deallocate() }
+
+  var region: RAMRegion {
+    let range = GPARange(first: first, byteCount: UInt64(pageCount * Self.page))!
+    return RAMRegion(name: "ram", gpa: range)
+  }
+
+  var canariesHold: Bool {
+    let tail = (pageCount + 1) * Self.page
+    return (0..<Self.page).allSatisfy { index in
+      unsafe base.load(fromByteOffset: index, as: UInt8.self) == Self.canary
+        && base.load(fromByteOffset: tail + index, as: UInt8.self) == Self.canary
+    }
+  }
+
+  private func place(_ range: GPARange) -> Int? {
+    guard region.gpa.contains(range) else { return nil }
+    return Int(range.first.rawValue - first.rawValue) + Self.page
+  }
+
+  func withBytes<R, E: Error>(
+    of range: GPARange, _ body: (RawSpan) throws(E) -> R
+  ) throws(E) -> R? {
+    guard let offset = place(range) else { return nil }
+    let buffer = unsafe UnsafeRawBufferPointer(
+      start: base + offset, count: Int(range.lastOffset) + 1)
+    return try body(unsafe buffer.bytes)
+  }
+
+  func withMutableBytes<R, E: Error>(
+    of range: GPARange, _ body: (inout MutableRawSpan) throws(E) -> R
+  ) throws(E) -> R? {
+    guard let offset = place(range) else { return nil }
+    let buffer = unsafe UnsafeMutableRawBufferPointer(
+      start: base + offset, count: Int(range.lastOffset) + 1)
+    var span = unsafe buffer.mutableBytes
+    return try body(&span)
+  }
+
+  func fill(page: Int, with value: UInt64) {
+    precondition(page < pageCount)
+    for word in 0..<(Self.page / 8) {
+      let offset = (page + 1) * Self.page + word * 8
+      unsafe base.storeBytes(
+        of: value &* UInt64(word &+ 1), toByteOffset: offset, as: UInt64.self)
+    }
+  }
+
+  func word(page: Int, _ word: Int = 0) -> UInt64 {
+    unsafe base.load(fromByteOffset: (page + 1) * Self.page + word * 8, as: UInt64.self)
+  }
+
+  func differingPages(_ other: ArrayMemory) -> [Int] {
+    (0..<pageCount).filter { page in
+      (0..<(Self.page / 8)).contains { word(page: page, $0) != other.word(page: page, $0) }
+    }
+  }
+}
+
+/// A device whose state is bytes: what it gives in chunks on one side is what it has on the other.
+final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
+  let name: String
+  let interface: MigrationInterface
+  let plan: CallPlan
+  /// What must arrive.
+  var contents: [UInt8]
+  /// Given out in pre-copy at most; the rest is for stop-and-copy.
+  var precopyLimit: Int
+  var estimates = true
+  /// Called when the device is about to lose what it may do: its last DMA.
+  var lastDMA: (() -> Void)?
+  private(set) var state = DeviceState.running
+  private(set) var observedStates: [DeviceState] = []
+  private var given = 0
+  private var loading: [UInt8] = []
+
+  init(
+    _ name: String, _ interface: MigrationInterface, contents: [UInt8], precopyLimit: Int = 0,
+    plan: CallPlan
+  ) {
+    self.name = name
+    self.interface = interface
+    self.contents = contents
+    self.precopyLimit = precopyLimit
+    self.plan = plan
+  }
+
+  private func call(_ operation: String) throws(DeviceError) {
+    if plan.call("\(name) \(operation)") {
+      throw DeviceError(object: name, operation: operation, errno: .eio)
+    }
+  }
+
+  private func move(_ next: DeviceState) {
+    state = next
+    observedStates.append(next)
+  }
+
+  func beginPrecopy() throws(DeviceError) {
+    try call("beginPrecopy")
+    given = 0
+    observedStates = [state]
+    if state == .running, interface.hasPrecopy { move(.precopy) }
+  }
+
+  func nextChunk(
+    into buffer: inout [UInt8], byteCountMax: Int
+  ) throws(DeviceError) -> ChunkOutcome {
+    try call("nextChunk")
+    buffer.removeAll(keepingCapacity: true)
+    guard state.isSaving else { return .drainedForNow }
+    let limit = state == .stopCopy ? contents.count : min(precopyLimit, contents.count)
+    guard given < limit else { return state == .stopCopy ? .end : .drainedForNow }
+    let end = min(limit, given + min(byteCountMax, 100))
+    buffer.append(contentsOf: contents[given..<end])
+    given = end
+    return .chunk
+  }
+
+  func pendingEstimate() -> PendingEstimate {
+    guard estimates else { return .unknown }
+    let precopy = state.isPrecopy ? max(0, min(precopyLimit, contents.count) - given) : 0
+    return PendingEstimate(
+      precopyInitialBytes: state.isPrecopy ? UInt64(precopy) : nil, precopyDirtyBytes: nil,
+      stopCopyBytes: UInt64(contents.count - given))
+  }
+
+  func enterP2P() throws(DeviceError) {
+    lastDMA?()
+    try call("enterP2P")
+    guard interface.hasP2P, state != .stop else { return }
+    move(state == .precopy ? .precopyP2P : .runningP2P)
+  }
+
+  func beginStopCopy() throws(DeviceError) {
+    if !interface.hasP2P { lastDMA?() }
+    try call("beginStopCopy")
+    move(.stopCopy)
+  }
+
+  func finishSaving() throws(DeviceError) {
+    try call("finishSaving")
+    move(.stop)
+  }
+
+  func stop() throws(DeviceError) {
+    try call("stop")
+    move(.stop)
+  }
+
+  func beginResuming() throws(DeviceError) {
+    try call("beginResuming")
+    observedStates = [state]
+    contents = []
+    loading = []
+    move(.resuming)
+  }
+
+  func load(_ chunk: RawSpan) throws(DeviceError) {
+    try call("load")
+    for index in 0..<chunk.byteCount {
+      loading.append(unsafe chunk.unsafeLoad(fromByteOffset: index, as: UInt8.self))
+    }
+  }
+
+  func finishResuming() throws(DeviceError) {
+    try call("finishResuming")
+    contents = loading
+    move(.stop)
+  }
+
+  func prepareToRun() throws(DeviceError) {
+    try call("prepareToRun")
+    if interface.hasP2P { move(.runningP2P) }
+  }
+
+  func run() throws(DeviceError) {
+    try call("run")
+    move(.running)
+  }
+
+  func recover() throws(DeviceError) -> DeviceRecovery {
+    try call("recover")
+    let keeps = state != .resuming && state != .error
+    move(.running)
+    return keeps ? .running : .reset(because: nil)
+  }
+
+  func saveConfiguration() throws(DeviceError) -> [UInt8]? {
+    try call("saveConfiguration")
+    return interface == .v1 ? nil : Array("configuration of \(name)".utf8)
+  }
+
+  private(set) var configuration: [UInt8] = []
+
+  func restoreConfiguration(_ bytes: RawSpan) throws(DeviceError) {
+    try call("restoreConfiguration")
+    configuration = (0..<bytes.byteCount).map {
+      unsafe bytes.unsafeLoad(fromByteOffset: $0, as: UInt8.self)
+    }
+  }
+}
+
+/// A VMM that does what it is asked.
+final class ScriptedMachine: MigratingMachine, @unchecked Sendable {
+  let plan: CallPlan
+  let name: String
+  var isRunning: Bool
+  var state: [UInt8]
+  /// As a VMM's notifier: called from inside the calls, when wired.
+  var notifier: ((VMState) -> Void)?
+
+  init(_ name: String, isRunning: Bool, state: [UInt8], plan: CallPlan) {
+    self.name = name
+    self.isRunning = isRunning
+    self.state = state
+    self.plan = plan
+  }
+
+  private func call(_ operation: String) throws(MachineError) {
+    if plan.call("\(name) \(operation)") {
+      throw MachineError(operation: operation, detail: "planned")
+    }
+  }
+
+  func stopVCPUs() throws(MachineError) {
+    try call("stopVCPUs")
+    isRunning = false
+    notifier?(.finishMigrate)
+  }
+
+  func resumeVCPUs() throws(MachineError) {
+    try call("resumeVCPUs")
+    isRunning = true
+    notifier?(.running)
+  }
+
+  func saveState() throws(MachineError) -> [UInt8] {
+    try call("saveState")
+    return state
+  }
+
+  func restoreState(_ bytes: [UInt8]) throws(MachineError) {
+    try call("restoreState")
+    state = bytes
+  }
+}
+
+/// Both ends of a channel in memory. The source's reads drive the destination until it answers.
+final class MemoryLink: @unchecked Sendable {
+  var toDestination: [UInt8] = []
+  var position = 0
+  var toSource: [UInt8] = []
+  var isShut = false
+  /// One step of the destination; false when it is done.
+  var step: (() -> Bool)?
+  let plan: CallPlan
+  let isBidirectional: Bool
+
+  init(plan: CallPlan, isBidirectional: Bool = true) {
+    self.plan = plan
+    self.isBidirectional = isBidirectional
+  }
+
+  var source: End { End(link: self, isSource: true) }
+  var destination: End { End(link: self, isSource: false) }
+
+  final class End: ByteChannel, @unchecked Sendable {
+    let link: MemoryLink
+    let isSource: Bool
+    var name: String { isSource ? "memory, source" : "memory, destination" }
+    var isBidirectional: Bool { link.isBidirectional }
+
+    init(link: MemoryLink, isSource: Bool) {
+      self.link = link
+      self.isSource = isSource
+    }
+
+    func write(_ bytes: RawSpan) throws(ChannelError) {
+      if link.isShut { throw ChannelError(.closed, channel: name, operation: "write") }
+      if link.plan.call("\(name) write") {
+        throw ChannelError(.failed, channel: name, operation: "write", errorNumber: 32)
+      }
+      let copy = unsafe bytes.withUnsafeBytes { unsafe Array($0) }
+      if isSource { link.toDestination += copy } else { link.toSource += copy }
+    }
+
+    func read(into buffer: inout MutableRawSpan) throws(ChannelError) -> Int {
+      if link.plan.call("\(name) read") {
+        throw ChannelError(.failed, channel: name, operation: "read", errorNumber: 104)
+      }
+      if isSource {
+        while link.toSource.isEmpty, let step = link.step, step() {}
+        let count = min(buffer.byteCount, link.toSource.count)
+        copy(link.toSource[0..<count], into: &buffer)
+        link.toSource.removeFirst(count)
+        return count
+      }
+      let count = min(buffer.byteCount, link.toDestination.count - link.position)
+      copy(link.toDestination[link.position..<(link.position + count)], into: &buffer)
+      link.position += count
+      return count
+    }
+
+    private func copy(_ bytes: ArraySlice<UInt8>, into buffer: inout MutableRawSpan) {
+      for (index, byte) in bytes.enumerated() {
+        buffer.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
+      }
+    }
+
+    func shutDown() { link.isShut = true }
+  }
+}
