@@ -1,5 +1,6 @@
 import Addressing
 import DeviceMigration
+import Glibc
 import GuestDirtyLog
 
 /// Counts the calls of a migration and makes one of them fail. What was called, in order, stays in
@@ -51,10 +52,9 @@ final class CallPlan: @unchecked Sendable {
 
   var canariesHold: Bool {
     let tail = (pageCount + 1) * Self.page
-    return (0..<Self.page).allSatisfy { index in
-      unsafe base.load(fromByteOffset: index, as: UInt8.self) == Self.canary
-        && base.load(fromByteOffset: tail + index, as: UInt8.self) == Self.canary
-    }
+    let expected = [UInt8](repeating: Self.canary, count: Self.page)
+    return unsafe memcmp(base, expected, Self.page) == 0
+      && memcmp(base + tail, expected, Self.page) == 0
   }
 
   private func place(_ range: GPARange) -> Int? {
@@ -83,20 +83,16 @@ final class CallPlan: @unchecked Sendable {
 
   func fill(page: Int, with value: UInt64) {
     precondition(page < pageCount)
-    for word in 0..<(Self.page / 8) {
-      let offset = (page + 1) * Self.page + word * 8
-      unsafe base.storeBytes(
-        of: value &* UInt64(word &+ 1), toByteOffset: offset, as: UInt64.self)
-    }
-  }
-
-  func word(page: Int, _ word: Int = 0) -> UInt64 {
-    unsafe base.load(fromByteOffset: (page + 1) * Self.page + word * 8, as: UInt64.self)
+    let target = unsafe base + (page + 1) * Self.page
+    unsafe target.initializeMemory(as: UInt64.self, repeating: value, count: Self.page / 8)
+    // No two words in a row that a shifted page would match.
+    unsafe target.storeBytes(of: value &* 3, toByteOffset: 8 * Int(value % 512), as: UInt64.self)
   }
 
   func differingPages(_ other: ArrayMemory) -> [Int] {
     (0..<pageCount).filter { page in
-      (0..<(Self.page / 8)).contains { word(page: page, $0) != other.word(page: page, $0) }
+      let offset = (page + 1) * Self.page
+      return unsafe memcmp(base + offset, other.base + offset, Self.page) != 0
     }
   }
 }
@@ -111,6 +107,8 @@ final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
   /// Given out in pre-copy at most; the rest is for stop-and-copy.
   var precopyLimit: Int
   var estimates = true
+  /// A planted fault.
+  var recoversInNameOnly = false
   /// Called when the device is about to lose what it may do: its last DMA.
   var lastDMA: (() -> Void)?
   private(set) var state = DeviceState.running
@@ -202,9 +200,7 @@ final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
 
   func load(_ chunk: RawSpan) throws(DeviceError) {
     try call("load")
-    for index in 0..<chunk.byteCount {
-      loading.append(unsafe chunk.unsafeLoad(fromByteOffset: index, as: UInt8.self))
-    }
+    unsafe loading.append(contentsOf: chunk.withUnsafeBytes { unsafe Array($0) })
   }
 
   func finishResuming() throws(DeviceError) {
@@ -225,6 +221,7 @@ final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
 
   func recover() throws(DeviceError) -> DeviceRecovery {
     try call("recover")
+    if recoversInNameOnly { return .running }
     let keeps = state != .resuming && state != .error
     move(.running)
     return keeps ? .running : .reset(because: nil)
@@ -239,9 +236,7 @@ final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
 
   func restoreConfiguration(_ bytes: RawSpan) throws(DeviceError) {
     try call("restoreConfiguration")
-    configuration = (0..<bytes.byteCount).map {
-      unsafe bytes.unsafeLoad(fromByteOffset: $0, as: UInt8.self)
-    }
+    configuration = unsafe bytes.withUnsafeBytes { unsafe Array($0) }
   }
 }
 
@@ -347,9 +342,7 @@ final class MemoryLink: @unchecked Sendable {
     }
 
     private func copy(_ bytes: ArraySlice<UInt8>, into buffer: inout MutableRawSpan) {
-      for (index, byte) in bytes.enumerated() {
-        buffer.storeBytes(of: byte, toByteOffset: index, as: UInt8.self)
-      }
+      unsafe buffer.withUnsafeMutableBytes { unsafe $0.copyBytes(from: bytes) }
     }
 
     func shutDown() { link.isShut = true }

@@ -1,0 +1,219 @@
+import Addressing
+import DeviceMigration
+import GuestDirtyLog
+import TestSupport
+import Testing
+
+@Suite struct StreamMutationTests {
+  private func recorded() throws -> RecordedStream {
+    try RecordedStream(StreamScenario.bytes())
+  }
+
+  /// The error of the recorded stream after `change`.
+  private func reason(
+    renumbering: Bool = true, _ change: (inout RecordedStream) throws -> Void
+  ) throws -> StreamError.Reason? {
+    var stream = try recorded()
+    try change(&stream)
+    let outcome = StreamScenario.load(stream.encoded(renumbering: renumbering))
+    #expect(outcome.isSound)
+    return outcome.streamError
+  }
+
+  @Test func `the recorded stream loads, and taking it apart changes nothing`() throws {
+    let bytes = try StreamScenario.bytes()
+    #expect(try RecordedStream(bytes).encoded(renumbering: false) == bytes)
+    let outcome = StreamScenario.load(bytes)
+    #expect(outcome.error == nil && outcome.isSound)
+  }
+
+  @Test func `a stream that is cut anywhere is truncated`() throws {
+    let bytes = try StreamScenario.bytes()
+    for length in 0..<bytes.count where length < 4200 || length % 37 == 0 || length > 12_000 {
+      let outcome = StreamScenario.load(Array(bytes[0..<length]))
+      #expect(outcome.streamError == .truncated, "cut at \(length)")
+      #expect(outcome.isSound, "cut at \(length)")
+    }
+  }
+
+  @Test func `a flipped bit is found wherever it is`() throws {
+    let bytes = try StreamScenario.bytes()
+    var pageBytes = Set<Int>()
+    var offset = StreamFormat.startByteCount
+    for section in try recorded().sections {
+      offset += StreamFormat.headerByteCount
+      if section.header.kind == .pages {
+        pageBytes.formUnion(offset..<(offset + section.payload.count))
+      }
+      offset += section.payload.count
+    }
+    for index in bytes.indices {
+      // Every bit of everything but page content; there, one bit in some bytes.
+      if pageBytes.contains(index) && index % 97 != 0 { continue }
+      for bit in 0..<8 where bit == index % 8 || !pageBytes.contains(index) {
+        if bit != index % 8 && index % 3 != 0 { continue }
+        var mutated = bytes
+        mutated[index] ^= 1 << UInt8(bit)
+        let outcome = StreamScenario.load(mutated)
+        #expect(outcome.error != nil && outcome.isSound, "bit \(bit) of byte \(index)")
+        switch outcome.streamError {
+        case .notAStream?: #expect(index < 8)
+        case .damaged?: #expect(index >= 8)
+        default: Issue.record("bit \(bit) of byte \(index): \(String(describing: outcome.error))")
+        }
+      }
+    }
+  }
+
+  @Test func `sections that are swapped, lost or doubled are out of order`() throws {
+    let count = try recorded().sections.count
+    for index in 1..<(count - 1) {
+      let swapped = try reason(renumbering: false) { $0.sections.swapAt(index, index + 1) }
+      let sequence = UInt64(index)
+      #expect(swapped == .outOfOrder(expected: sequence, found: sequence + 1))
+      let lost = try reason(renumbering: false) { $0.sections.remove(at: index) }
+      #expect(lost == .outOfOrder(expected: sequence, found: sequence + 1))
+      let doubled = try reason(renumbering: false) {
+        $0.sections.insert($0.sections[index], at: index)
+      }
+      #expect(doubled == .outOfOrder(expected: sequence + 1, found: sequence))
+    }
+  }
+
+  @Test func `an unknown version and foreign bytes are named`() throws {
+    var bytes = try StreamScenario.bytes()
+    bytes[8] = 2
+    let sum = StreamBytes.checksum(Array(bytes[0..<12]))
+    for byte in 0..<4 { bytes[12 + byte] = UInt8(truncatingIfNeeded: sum >> UInt32(8 * byte)) }
+    #expect(StreamScenario.load(bytes).streamError == .unknownVersion(2))
+    #expect(
+      StreamScenario.load(Array("GET / HTTP/1.1\r\n\r\n".utf8)).streamError == .notAStream)
+  }
+
+  @Test func `an unknown kind and an oversized section are named`() throws {
+    let stream = try recorded()
+    func withHeader(_ change: (inout [UInt8]) -> Void) -> [UInt8] {
+      var header = stream.sections[1].header.encoded()
+      change(&header)
+      let sum = StreamBytes.checksum(Array(header[0..<36]))
+      for byte in 0..<4 { header[36 + byte] = UInt8(truncatingIfNeeded: sum >> UInt32(8 * byte)) }
+      var first = stream
+      first.sections = [stream.sections[0]]
+      return first.encoded() + header
+    }
+    #expect(StreamScenario.load(withHeader { $0[0] = 99 }).streamError == .unknownKind(99))
+    let size = UInt32(Limits.streamSectionByteCountMax + 1)
+    let oversized = withHeader { header in
+      for byte in 0..<4 { header[4 + byte] = UInt8(truncatingIfNeeded: size >> UInt32(8 * byte)) }
+    }
+    #expect(
+      StreamScenario.load(oversized).streamError
+        == .oversized(byteCount: UInt64(size), limit: UInt64(Limits.streamSectionByteCountMax)))
+    guard case .malformed? = StreamScenario.load(withHeader { $0[2] = 1 }).streamError else {
+      Issue.record("an unknown flag was taken")
+      return
+    }
+  }
+
+  @Test func `pages outside RAM are named and nothing is touched`() throws {
+    let ram = ArrayMemory(pageCount: 4).region.gpa
+    for kind in [StreamSectionKind.pages, .zeroPages] {
+      for gpa in [
+        0, ram.first.rawValue - 4096, ram.last.rawValue + 1, UInt64.max - 4095,
+        UInt64.max & ~0xfff,
+      ] {
+        let found = try reason { stream in
+          stream.sections[stream.index(of: kind)!].header.argument = gpa
+        }
+        guard case .pageOutsideRAM(GPA(gpa), _)? = found else {
+          Issue.record("\(kind) at \(gpa): \(String(describing: found))")
+          continue
+        }
+      }
+    }
+    let many = try reason { $0.sections[$0.index(of: .zeroPages)!].header.count = UInt32.max }
+    #expect(many == .pageOutsideRAM(ram.first, pageCount: UInt64(UInt32.max)))
+    let unaligned = try reason { $0.sections[$0.index(of: .pages)!].header.argument += 1 }
+    guard case .malformed(.pages, _)? = unaligned else {
+      Issue.record("\(String(describing: unaligned))")
+      return
+    }
+  }
+
+  @Test func `device sections that do not fit are named`() throws {
+    #expect(
+      try reason { $0.sections[$0.index(of: .deviceChunk)!].header.count = 4 }
+        == .noSuchDevice(index: 4, deviceCount: 4))
+    #expect(
+      try reason { $0.sections[$0.index(of: .deviceChunk)!].header.argument = 7 }
+        == .chunkOutOfOrder(device: "v1", expected: 0, found: 7))
+    #expect(
+      try reason { stream in
+        let end = stream.index(of: .deviceEnd)!
+        stream.sections.insert(stream.sections[end], at: end)
+      } == .deviceEnded("v1"))
+    #expect(
+      try reason { stream in
+        let end = stream.index(of: .deviceEnd)!
+        stream.sections.insert(stream.sections[stream.index(of: .deviceChunk)!], at: end + 1)
+      } == .deviceEnded("v1"))
+    guard
+      case .totalsDiffer? = try reason({ $0.sections[$0.index(of: .deviceEnd)!].header.argument = 0 })
+    else {
+      Issue.record("lost chunks were not missed")
+      return
+    }
+  }
+
+  @Test func `totals that differ and anything after complete are refused`() throws {
+    guard
+      case .totalsDiffer? = try reason({ $0.sections.remove(at: $0.index(of: .zeroPages)!) })
+    else {
+      Issue.record("lost pages were not missed")
+      return
+    }
+    guard
+      case .totalsDiffer? = try reason({ $0.sections.remove(at: $0.index(of: .machineState)!) })
+    else {
+      Issue.record("a lost machine state was not missed")
+      return
+    }
+    let bytes = try StreamScenario.bytes()
+    let more = StreamScenario.load(bytes + [0])
+    #expect(more.error != nil && more.isSound)
+  }
+
+  @Test func `sections changed at random, with checksums that hold, never trap`() throws {
+    let seed = TestSeed.seed(default: 51)
+    var random = SeededGenerator(seed: seed)
+    let original = try recorded()
+    var refused = 0
+    for _ in 0..<1500 {
+      var stream = original
+      for _ in 0...random.below(2) { Self.mutate(&stream, &random) }
+      let outcome = StreamScenario.load(stream.encoded())
+      #expect(outcome.isSound, "\(TestSeed.reproduce(seed, filter: "StreamMutationTests"))")
+      if outcome.error != nil { refused += 1 }
+    }
+    #expect(refused > 1000)
+  }
+
+  private static func mutate(_ stream: inout RecordedStream, _ random: inout SeededGenerator) {
+    let index = random.below(stream.sections.count)
+    let kinds = StreamSectionKind.allCases
+    switch random.below(7) {
+    case 0: stream.sections[index].header.kind = kinds[random.below(kinds.count)]
+    case 1: stream.sections[index].header.argument = random.next() >> UInt64(random.below(64))
+    case 2: stream.sections[index].header.count = UInt32(truncatingIfNeeded: random.next())
+    case 3: stream.sections.remove(at: index)
+    case 4: stream.sections.swapAt(index, random.below(stream.sections.count))
+    case 5: stream.sections.insert(stream.sections[index], at: random.below(index + 1))
+    default:
+      guard !stream.sections[index].payload.isEmpty else { return }
+      let byte = random.below(stream.sections[index].payload.count)
+      stream.sections[index].payload[byte] = UInt8(truncatingIfNeeded: random.next())
+      if random.once(in: 2) { stream.sections[index].payload.removeLast() }
+    }
+    if stream.sections.isEmpty { stream.sections = [(StreamSection(.hello), [])] }
+  }
+}
