@@ -153,7 +153,7 @@ final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
     guard state.isSaving else { return .drainedForNow }
     let limit = state == .stopCopy ? contents.count : min(precopyLimit, contents.count)
     guard given < limit else { return state == .stopCopy ? .end : .drainedForNow }
-    let end = min(limit, given + min(byteCountMax, 100))
+    let end = min(limit, given + min(byteCountMax, 120))
     buffer.append(contentsOf: contents[given..<end])
     given = end
     return .chunk

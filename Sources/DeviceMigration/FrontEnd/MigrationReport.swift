@@ -115,9 +115,9 @@ public enum MigrationDecision: Hashable, Sendable, CustomStringConvertible {
       return .stop
     }
     switch policy.notConverging {
-    case .keepGoing: return .anotherRound
-    case .stopAnyway(let limit): return rounds >= limit ? .stopAnyway(rounds: rounds) : .anotherRound
-    case .giveUp(let limit): return rounds >= limit ? .giveUp(rounds: rounds) : .anotherRound
+    case .stopAnyway(let limit) where rounds >= limit: return .stopAnyway(rounds: rounds)
+    case .giveUp(let limit) where rounds >= limit: return .giveUp(rounds: rounds)
+    default: return .anotherRound
     }
   }
 }
