@@ -50,6 +50,11 @@ final class CallPlan: @unchecked Sendable {
     return RAMRegion(name: "ram", gpa: range)
   }
 
+  /// A planted fault: the byte after the last page.
+  func damageCanary() {
+    unsafe base.storeBytes(of: 0, toByteOffset: (pageCount + 1) * Self.page, as: UInt8.self)
+  }
+
   var canariesHold: Bool {
     let tail = (pageCount + 1) * Self.page
     let expected = [UInt8](repeating: Self.canary, count: Self.page)
