@@ -47,6 +47,7 @@ public final class FileDescriptorChannel: ByteChannel {
       let value = SystemCalls.setTimeout(descriptor, milliseconds: timeoutMilliseconds)
       if value < 0 { throw Self.failure(Int32(-value), name, "open") }
       SystemCalls.disableDelay(descriptor)
+      SystemCalls.enlargeBuffers(descriptor, byteCount: 4 << 20)
     } else {
       _ = SystemCalls.pipeSignalIgnored
       // A large write into a pipe would wait inside the call, where neither timeout nor shutDown

@@ -3,8 +3,8 @@ import Glibc
 
 /// Opens channels by address: the migration stream's way out of the process.
 ///
-/// `connect` is the source's side, `listen` and `accept` the destination's. A file is written by the
-/// one and read by the other; a file descriptor is the same on both.
+/// `connect` is the source's side, `listen` and `accept` the destination's. A file is written by
+/// the one and read by the other; a file descriptor is the same on both.
 public enum MigrationTransport {
   /// The source's side.
   /// - Parameter timeoutMilliseconds: how long one call may wait without a byte moving.

@@ -7,9 +7,9 @@ import Testing
 /// side runs, never both, and the same objects migrate again.
 @Suite struct FrontEndFailureTests {
   private static func world(_ seed: UInt64) -> FrontEndWorld {
-    let world = FrontEndWorld(seed: seed, pageCount: 9)
+    let world = FrontEndWorld(seed: seed, pageCount: 6)
     world.policy.notConverging = .stopAnyway(afterRounds: 2)
-    world.policy.harvestPageCountMax = 5
+    world.policy.harvestPageCountMax = 3
     world.writesPerEvent = 1
     return world
   }
@@ -44,8 +44,8 @@ import Testing
     let seed = TestSeed.seed(default: 21)
     var number = 1
     while let problems = Self.problems(failing: number, seed: seed) {
-      #expect(
-        problems == [], "call \(number), \(TestSeed.reproduce(seed, filter: "FrontEndFailureTests"))")
+      let hint = TestSeed.reproduce(seed, filter: "FrontEndFailureTests")
+      #expect(problems == [], "call \(number), \(hint)")
       number += 1
     }
     // Or the sweep was no sweep.
@@ -130,9 +130,9 @@ import Testing
       if case .roundBegan = event { world.plan.failAt = world.plan.count + 2 }
     }
     let error = #expect(throws: MigrationError.self) { try world.source.run(over: link.source) }
-    #expect(error?.aftermath.pagesPutBack == 5)
-    #expect(world.tracking.log.dirtyPageCount(for: watcher) == 5)
-    #expect(world.tracking.log.pagesBySource[.putBack] == 5)
+    #expect(error?.aftermath.pagesPutBack == 3)
+    #expect(world.tracking.log.dirtyPageCount(for: watcher) == 3)
+    #expect(world.tracking.log.pagesBySource[.putBack] == 3)
   }
 
   @Test func `a paused guest migrates, and after a failure it is paused again`() {

@@ -125,7 +125,8 @@ import Testing
         devices: devices, regions: [memory.region], trackingBlockers: [], policy: .init())
     }
     #expect(find([MigratingDevice(alone)]) == [])
-    #expect(find([MigratingDevice(mute)]) == [.noInterface(device: "mute", reason: "no v2 interface")])
+    #expect(
+      find([MigratingDevice(mute)]) == [.noInterface(device: "mute", reason: "no v2 interface")])
     #expect(
       find([MigratingDevice(alone), MigratingDevice(alone)]) == [
         .noP2P(device: "alone", others: 1), .deviceNameTaken("alone"),

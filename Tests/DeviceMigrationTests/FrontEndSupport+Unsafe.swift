@@ -50,6 +50,11 @@ final class CallPlan: @unchecked Sendable {
     return RAMRegion(name: "ram", gpa: range)
   }
 
+  /// A planted fault: the byte after the last page.
+  func damageCanary() {
+    unsafe base.storeBytes(of: 0, toByteOffset: (pageCount + 1) * Self.page, as: UInt8.self)
+  }
+
   var canariesHold: Bool {
     let tail = (pageCount + 1) * Self.page
     let expected = [UInt8](repeating: Self.canary, count: Self.page)
@@ -153,7 +158,7 @@ final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
     guard state.isSaving else { return .drainedForNow }
     let limit = state == .stopCopy ? contents.count : min(precopyLimit, contents.count)
     guard given < limit else { return state == .stopCopy ? .end : .drainedForNow }
-    let end = min(limit, given + min(byteCountMax, 100))
+    let end = min(limit, given + min(byteCountMax, 120))
     buffer.append(contentsOf: contents[given..<end])
     given = end
     return .chunk

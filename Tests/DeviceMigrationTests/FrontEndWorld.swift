@@ -96,17 +96,20 @@ final class FrontEndWorld: MigrationObserver {
 
   static let all: MigrationFeatures = [.stopCopy, .p2p, .precopy]
 
-  init(seed: UInt64, pageCount: Int = 24, forgetsFinalSync: Bool = false) {
+  init(
+    seed: UInt64, pageCount: Int = 24, deviceCount: Int = 4, forgetsFinalSync: Bool = false
+  ) {
     random = SeededGenerator(seed: seed)
     sourceMemory = ArrayMemory(pageCount: pageCount)
     destinationMemory = ArrayMemory(pageCount: pageCount)
     tracking = ScriptedTracking(plan: plan, forgetsFinalSync: forgetsFinalSync)
     sourceMachine = ScriptedMachine("source", isRunning: true, state: [1, 2, 3], plan: plan)
     destinationMachine = ScriptedMachine("destination", isRunning: false, state: [], plan: plan)
-    let kinds: [(String, MigrationInterface, Int)] = [
+    let all: [(String, MigrationInterface, Int)] = [
       ("v1", .v1, 150), ("full", .v2(Self.all), 250), ("plain", .v2([.stopCopy, .p2p]), 0),
       ("precopy", .v2([.stopCopy, .p2p, .precopy]), 30),
     ]
+    let kinds = all.prefix(deviceCount)
     let plan = plan
     sourceDevices = kinds.enumerated().map { index, kind in
       let contents = (0..<(200 + 100 * index)).map { UInt8(truncatingIfNeeded: $0 * 7 + index) }

@@ -26,11 +26,16 @@ struct RecordedStream {
     for (index, section) in sections.enumerated() {
       var header = section.header
       if renumbering { header.sequence = UInt64(index) }
-      header.payloadByteCount = section.payload.count
-      header.payloadChecksum = StreamBytes.checksum(section.payload)
       bytes += header.encoded() + section.payload
     }
     return bytes
+  }
+
+  /// Another payload, with the header that belongs to it.
+  mutating func setPayload(_ payload: [UInt8], at index: Int) {
+    sections[index].payload = payload
+    sections[index].header.payloadByteCount = payload.count
+    sections[index].header.payloadChecksum = StreamBytes.checksum(payload)
   }
 
   func index(of kind: StreamSectionKind) -> Int? {
@@ -69,8 +74,8 @@ struct StreamOutcome {
 
 enum StreamScenario {
   /// The one-way stream of a small guest.
-  static func bytes(pageCount: Int = 4) throws -> [UInt8] {
-    let world = FrontEndWorld(seed: 41, pageCount: pageCount)
+  static func bytes(deviceCount: Int = 4) throws -> [UInt8] {
+    let world = FrontEndWorld(seed: 41, pageCount: 4, deviceCount: deviceCount)
     world.writesPerEvent = 0
     world.policy.notConverging = .stopAnyway(afterRounds: 1)
     for device in world.sourceDevices { device.lastDMA = nil }
@@ -79,8 +84,8 @@ enum StreamScenario {
     return link.toDestination
   }
 
-  static func load(_ bytes: [UInt8], pageCount: Int = 4) -> StreamOutcome {
-    let world = FrontEndWorld(seed: 41, pageCount: pageCount)
+  static func load(_ bytes: [UInt8], deviceCount: Int = 4) -> StreamOutcome {
+    let world = FrontEndWorld(seed: 41, pageCount: 4, deviceCount: deviceCount)
     let link = MemoryLink(plan: world.plan, isBidirectional: false)
     link.toDestination = bytes
     do throws(MigrationError) {

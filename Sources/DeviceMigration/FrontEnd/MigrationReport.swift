@@ -111,15 +111,13 @@ public enum MigrationDecision: Hashable, Sendable, CustomStringConvertible {
     rounds: Int, _ prediction: DowntimePrediction, waitsForInitialData: Bool,
     policy: MigrationPolicy
   ) -> MigrationDecision {
-    if !waitsForInitialData, rounds >= policy.roundCountMin,
-      prediction.totalNanoseconds <= policy.downtimeLimitNanoseconds
-    {
+    if !waitsForInitialData, prediction.totalNanoseconds <= policy.downtimeLimitNanoseconds {
       return .stop
     }
     switch policy.notConverging {
-    case .keepGoing: return .anotherRound
-    case .stopAnyway(let limit): return rounds >= limit ? .stopAnyway(rounds: rounds) : .anotherRound
-    case .giveUp(let limit): return rounds >= limit ? .giveUp(rounds: rounds) : .anotherRound
+    case .stopAnyway(let limit) where rounds >= limit: return .stopAnyway(rounds: rounds)
+    case .giveUp(let limit) where rounds >= limit: return .giveUp(rounds: rounds)
+    default: return .anotherRound
     }
   }
 }

@@ -37,8 +37,9 @@ extension MigrationSource {
     return round
   }
 
-  private func close(_ round: inout MigrationRound) throws(MigrationError.Cause) -> MigrationDecision
-  {
+  private func close(
+    _ round: inout MigrationRound
+  ) throws(MigrationError.Cause) -> MigrationDecision {
     let syncBegan = clock()
     round.sync = tracking.sync(isFinal: false)
     let now = clock()

@@ -2,8 +2,8 @@ import Addressing
 import GuestDirtyLog
 
 extension MigrationSource {
-  /// Stops the guest and sends the rest: vCPUs, then all devices to P2P, then all to STOP_COPY, then
-  /// the final sync, the last pages, device data to its end, configuration.
+  /// Stops the guest and sends the rest: vCPUs, then all devices to P2P, then all to STOP_COPY,
+  /// then the final sync, the last pages, device data to its end, configuration.
   public func stopAndCopy() throws(MigrationError) {
     precondition(phase == .rounds, "stopAndCopy comes after begin")
     phase = .stopAndCopy
@@ -41,7 +41,8 @@ extension MigrationSource {
     let walks = report.downtime.p2pNanoseconds &+ report.downtime.stopCopyNanoseconds
     let sinceStop = clock() &- stopped
     let before = stopped &- stoppedAt
-    report.downtime.stopVCPUsNanoseconds = sinceStop >= walks ? before : before &- min(before, walks)
+    report.downtime.stopVCPUsNanoseconds =
+      sinceStop >= walks ? before : before &- min(before, walks)
     try checkInterruptions()
   }
 

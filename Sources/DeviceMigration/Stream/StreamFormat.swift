@@ -34,9 +34,9 @@ public enum StreamFormat {
   public static let startByteCount = 16
   public static let headerByteCount = 40
   public static let pageByteCount = 4096
-  /// Bytes of pages in one section as written here: small enough to stay in the cache of one core
-  /// between copy, checksum and write.
-  public static let pagesByteCountMax = 256 << 10
+  /// Bytes of pages in one section as written here: what a core's cache holds between copy,
+  /// checksum and write. Less costs more calls and wake-ups than it saves.
+  public static let pagesByteCountMax = 1 << 20
   /// Bytes of all machine state sections of one migration.
   public static let machineStateByteCountMax = 256 << 20
   /// Bytes of one name or reason, UTF-8.

@@ -50,8 +50,7 @@ public final class StreamReader {
       buffer.append(
         contentsOf: repeatElement(0, count: section.payloadByteCount - buffer.count))
     }
-    try fill(&buffer)
-    try check(section, Checksum.crc32c(of: buffer))
+    try check(section, try fill(&buffer))
   }
 
   /// The payload of `section` into guest memory, checked while the cache still holds it.
@@ -60,7 +59,6 @@ public final class StreamReader {
   ) throws(StreamError) {
     let sum = try memory.withMutableBytes(of: range) { (bytes) throws(StreamError) -> UInt32 in
       try self.fill(&bytes)
-      return Checksum.crc32c(of: bytes.bytes)
     }
     guard let sum else {
       throw StreamError(
@@ -104,12 +102,15 @@ public final class StreamReader {
     }
   }
 
-  private func fill(_ buffer: inout [UInt8]) throws(StreamError) {
+  @discardableResult
+  private func fill(_ buffer: inout [UInt8]) throws(StreamError) -> UInt32 {
     try ByteAccess.withMutable(&buffer) { (bytes) throws(StreamError) in try self.fill(&bytes) }
   }
 
-  private func fill(_ bytes: inout MutableRawSpan) throws(StreamError) {
+  /// All of `bytes`, each piece summed as it comes, while the cache still holds it.
+  private func fill(_ bytes: inout MutableRawSpan) throws(StreamError) -> UInt32 {
     var done = 0
+    var sum: UInt32 = 0
     while done < bytes.byteCount {
       let count: Int
       do throws(ChannelError) {
@@ -120,8 +121,11 @@ public final class StreamReader {
       }
       guard count > 0 else { throw StreamError(.truncated, offset: offset) }
       precondition(count <= bytes.byteCount - done, "a channel gave more than was asked for")
+      sum = Checksum.crc32c(
+        of: bytes.bytes.extracting(done..<(done + count)), continuing: sum)
       done &+= count
       offset &+= UInt64(count)
     }
+    return sum
   }
 }
