@@ -12,57 +12,39 @@ let strict: [SwiftSetting] = [
   .enableUpcomingFeature("InternalImportsByDefault"),
 ]
 
-let root = URL(fileURLWithPath: #filePath).deletingLastPathComponent().path
-
-func exists(_ path: String) -> Bool { FileManager.default.fileExists(atPath: "\(root)/\(path)") }
-
-/// A module under Sources, with the modules it may import, and its tests where it has any.
-func module(_ name: String, _ imports: [String] = [], tests: [String] = []) -> [Target] {
-  guard exists("Sources/\(name)") else { return [] }
-  let dependencies = imports.filter { exists("Sources/\($0)") }.map {
-    Target.Dependency(stringLiteral: $0)
-  }
+/// A module under Sources, with the modules it may import, and its tests with what they need more.
+func module(_ name: String, _ imports: [String] = [], tests: [String]? = []) -> [Target] {
+  let dependencies = named(imports)
   var targets: [Target] = [
     .target(name: name, dependencies: dependencies, path: "Sources/\(name)", swiftSettings: strict)
   ]
-  if exists("Tests/\(name)Tests") {
-    let extra = tests.filter { exists("Sources/\($0)") }.map {
-      Target.Dependency(stringLiteral: $0)
-    }
+  if let tests {
     targets.append(
       .testTarget(
-        name: "\(name)Tests",
-        dependencies: dependencies + extra + [.init(stringLiteral: name), "TestSupport"],
+        name: "\(name)Tests", dependencies: dependencies + named(tests + [name, "TestSupport"]),
         path: "Tests/\(name)Tests", swiftSettings: strict))
   }
   return targets
 }
 
-func cModule(_ name: String) -> [Target] {
-  guard exists("Sources/\(name)") else { return [] }
-  return [
-    .target(
-      name: name, path: "Sources/\(name)", cSettings: [.unsafeFlags(["-O2", "-Wall", "-Werror"])])
-  ]
+func cModule(_ name: String) -> Target {
+  .target(
+    name: name, path: "Sources/\(name)", cSettings: [.unsafeFlags(["-O2", "-Wall", "-Werror"])])
 }
+
+/// A tool under Tools.
+func tool(_ product: String, _ folder: String, _ imports: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: product, dependencies: imports, path: "Tools/\(folder)", swiftSettings: strict)
+}
+
+func named(_ modules: [String]) -> [Target.Dependency] { modules.map { .init(stringLiteral: $0) } }
 
 let levels0to3 = [
   "Addressing", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog", "EventTrace",
   "DirtyTracker", "DeviceMigration",
 ]
-
-/// A tool under Tools.
-func tool(_ product: String, _ folder: String, _ imports: [Target.Dependency]) -> [Target] {
-  guard exists("Tools/\(folder)") else { return [] }
-  return [
-    .executableTarget(
-      name: product, dependencies: imports, path: "Tools/\(folder)", swiftSettings: strict)
-  ]
-}
-
-func named(_ modules: [String]) -> [Target.Dependency] {
-  modules.filter { exists("Sources/\($0)") }.map { .init(stringLiteral: $0) }
-}
+let level4 = ["MigrationTransport", "CPUDirty", "Simulation"]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
 /// that says so, so that everything builds without them.
@@ -100,14 +82,10 @@ func benchPeers() -> Target {
 var targets: [Target] = []
 // level 0
 targets += module("Addressing")
-targets += cModule("CBitmapKernels")
-targets += cModule("CChecksum")
-targets += cModule("CSmudgeLinux")
-if exists("Sources/CNuma") {
-  targets.append(
-    .systemLibrary(
-      name: "CNuma", path: "Sources/CNuma", pkgConfig: "numa", providers: [.apt(["libnuma-dev"])]))
-}
+targets += ["CBitmapKernels", "CChecksum", "CSmudgeLinux"].map(cModule)
+targets.append(
+  .systemLibrary(
+    name: "CNuma", path: "Sources/CNuma", pkgConfig: "numa", providers: [.apt(["libnuma-dev"])]))
 // level 1
 targets += module("PageBitmap", ["Addressing", "CBitmapKernels"])
 targets += module("IOVAMapping", ["Addressing", "CBitmapKernels"])
@@ -129,34 +107,36 @@ targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
 targets += module("CPUDirty", levels0to3 + ["CSmudgeLinux"])
 targets += module("Simulation", levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport"])
 // level 6
-targets += tool(
-  "smudge", "smudge",
-  named(levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport", "Simulation"])
-    + [.product(name: "ArgumentParser", package: "swift-argument-parser")])
-if exists("Tools/bench/peers") { targets.append(benchPeers()) }
-if exists("Tools/bench/main") {
-  targets += tool(
+targets += [
+  tool(
+    "smudge", "smudge",
+    named(levels0to3 + level4) + [
+      .product(name: "ArgumentParser", package: "swift-argument-parser")
+    ]),
+  benchPeers(),
+  tool(
     "smudge-bench", "bench/main",
-    named(
-      levels0to3 + [
-        "CSmudgeLinux", "CBitmapKernels", "CPUDirty", "MigrationTransport", "Simulation",
-      ])
-      + ["CBenchPeers"])
-}
+    named(levels0to3 + level4 + ["CSmudgeLinux", "CBitmapKernels", "CBenchPeers"])),
+]
 // tests that belong to no one module
 targets += [
   .target(
     name: "TestSupport",
-    dependencies: ["Addressing", "PageBitmap", "IOVAMapping", "DMAContainer"],
+    dependencies: named(["Addressing", "PageBitmap", "IOVAMapping", "DMAContainer"]),
     path: "Tests/TestSupport", swiftSettings: strict),
   .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: strict),
 ]
 
 let package = Package(
   name: "smudge",
-  products: [],
-  dependencies: exists("Tools/smudge")
-    ? [.package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")] : [],
+  products: [
+    .library(name: "Smudge", targets: levels0to3 + ["MigrationTransport", "CPUDirty"]),
+    .executable(name: "smudge", targets: ["smudge"]),
+    .executable(name: "smudge-bench", targets: ["smudge-bench"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+  ],
   targets: targets,
   cxxLanguageStandard: .cxx17
 )

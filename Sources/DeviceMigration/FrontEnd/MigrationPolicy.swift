@@ -12,6 +12,8 @@ public struct MigrationPolicy: Sendable, Hashable {
 
   /// The guest is stopped when the predicted downtime is within this.
   public var downtimeLimitNanoseconds: UInt64 = 300_000_000
+  /// The guest is not stopped after fewer rounds than this, whatever the prediction.
+  public var roundCountMin = 1
   public var notConverging = NotConverging.stopAnyway(afterRounds: 30)
   /// Refused by name: a device on the destination can not wait for a page.
   public var wantsPostcopy = false

@@ -111,7 +111,9 @@ public enum MigrationDecision: Hashable, Sendable, CustomStringConvertible {
     rounds: Int, _ prediction: DowntimePrediction, waitsForInitialData: Bool,
     policy: MigrationPolicy
   ) -> MigrationDecision {
-    if !waitsForInitialData, prediction.totalNanoseconds <= policy.downtimeLimitNanoseconds {
+    if !waitsForInitialData, rounds >= policy.roundCountMin,
+      prediction.totalNanoseconds <= policy.downtimeLimitNanoseconds
+    {
       return .stop
     }
     switch policy.notConverging {
