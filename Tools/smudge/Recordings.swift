@@ -42,8 +42,7 @@ enum Recordings {
     }
   }
 
-  private static func read(_ path: String) throws -> (events: [FtraceEvent.Kind], notes: [String])
-  {
+  private static func read(_ path: String) throws -> (events: [FtraceEvent.Kind], notes: [String]) {
     let data: Data
     do {
       data = try Data(contentsOf: URL(fileURLWithPath: path))

@@ -37,7 +37,8 @@ final class SecondProcess {
         usleep(10_000)
       }
     }
-    throw ToolError("the second process does not listen: \(lastError.map { "\($0)" } ?? "it ended")")
+    throw ToolError(
+      "the second process does not listen: \(lastError.map { "\($0)" } ?? "it ended")")
   }
 
   /// - Returns: its exit status.

@@ -50,7 +50,8 @@ enum TextReport {
     table(rows)
     Swift.print(
       "\nin all \(ByteCount.text(report.streamBytes)) in "
-        + "\(ByteCount.duration(report.totalNanoseconds)), \(report.backendCallCount) backend calls")
+        + "\(ByteCount.duration(report.totalNanoseconds)), \(report.backendCallCount) backend calls"
+    )
   }
 
   private static func downtime(_ report: MigrationReport) {
@@ -72,7 +73,8 @@ enum TextReport {
     row(
       "dirty pages", predicted.transferNanoseconds(pages), actual.pagesNanoseconds,
       actual.pagesBytes)
-    row("  of these pinned", predicted.transferNanoseconds(predicted.heldBackBytes), nil,
+    row(
+      "  of these pinned", predicted.transferNanoseconds(predicted.heldBackBytes), nil,
       predicted.heldBackBytes)
     row(
       "device data", predicted.transferNanoseconds(predicted.deviceBytes),

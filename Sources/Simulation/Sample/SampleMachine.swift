@@ -7,8 +7,8 @@ public import GuestDirtyLog
 import PageBitmap
 import Synchronization
 
-/// A whole virtual machine without a hypervisor: RAM in a memfd, vCPUs and devices that are threads,
-/// a guest that maps and unmaps through its vIOMMU, and the tracker a VMM would have.
+/// A whole virtual machine without a hypervisor: RAM in a memfd, vCPUs and devices that are
+/// threads, a guest that maps and unmaps through its vIOMMU, and the tracker a VMM would have.
 ///
 /// vCPUs write through one mapping of RAM, which PAGEMAP_SCAN watches; devices through another,
 /// which it can not see. So a page that only a device wrote arrives only if the tracker does its

@@ -1,7 +1,7 @@
 import Addressing
 
-/// Buffers a driver maps once and keeps, as for its device's queues: where a device writes again and
-/// again, and what no unmap ever reports.
+/// Buffers a driver maps once and keeps, as for its device's queues: where a device writes again
+/// and again, and what no unmap ever reports.
 struct SampleRings {
   /// First IOVA of the first set; the sets lie 64 GiB apart, out of reach of what is recorded.
   static let iovaFirst: UInt64 = 1 << 40
