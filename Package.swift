@@ -41,7 +41,8 @@ func tool(_ product: String, _ folder: String, _ imports: [Target.Dependency]) -
 func named(_ modules: [String]) -> [Target.Dependency] { modules.map { .init(stringLiteral: $0) } }
 
 let levels0to3 = [
-  "Addressing", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog", "EventTrace",
+  "Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog",
+  "EventTrace",
   "DirtyTracker", "DeviceMigration",
 ]
 let level4 = ["MigrationTransport", "CPUDirty", "Simulation"]
@@ -82,25 +83,29 @@ func benchPeers() -> Target {
 var targets: [Target] = []
 // level 0
 targets += module("Addressing")
+targets += module("Locking", tests: nil)
 targets += ["CBitmapKernels", "CChecksum", "CSmudgeLinux"].map(cModule)
 targets.append(
   .systemLibrary(
     name: "CNuma", path: "Sources/CNuma", pkgConfig: "numa", providers: [.apt(["libnuma-dev"])]))
 // level 1
-targets += module("PageBitmap", ["Addressing", "CBitmapKernels"])
-targets += module("IOVAMapping", ["Addressing", "CBitmapKernels"])
+targets += module("PageBitmap", ["Addressing", "Locking", "CBitmapKernels"])
+targets += module("IOVAMapping", ["Addressing", "Locking", "CBitmapKernels"])
 // level 2
-targets += module("DMAContainer", ["Addressing", "PageBitmap", "IOVAMapping"])
-targets += module("GuestDirtyLog", ["Addressing", "PageBitmap", "CNuma"])
+targets += module("DMAContainer", ["Addressing", "Locking", "PageBitmap", "IOVAMapping"])
+targets += module("GuestDirtyLog", ["Addressing", "Locking", "PageBitmap", "CNuma"])
 // level 3
-targets += module("EventTrace", ["Addressing", "CChecksum", "IOVAMapping"])
+targets += module("EventTrace", ["Addressing", "Locking", "CChecksum", "IOVAMapping"])
 targets += module(
   "DirtyTracker",
-  ["Addressing", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog", "EventTrace"],
+  [
+    "Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog",
+    "EventTrace",
+  ],
   tests: ["Simulation"])
 targets += module(
   "DeviceMigration",
-  ["Addressing", "CChecksum", "PageBitmap", "DMAContainer", "GuestDirtyLog"],
+  ["Addressing", "Locking", "CChecksum", "PageBitmap", "DMAContainer", "GuestDirtyLog"],
   tests: ["Simulation", "DirtyTracker"])
 // level 4
 targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
@@ -122,7 +127,7 @@ targets += [
 targets += [
   .target(
     name: "TestSupport",
-    dependencies: named(["Addressing", "PageBitmap", "IOVAMapping", "DMAContainer"]),
+    dependencies: named(["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer"]),
     path: "Tests/TestSupport", swiftSettings: strict),
   .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: strict),
 ]

@@ -1,6 +1,7 @@
 public import Addressing
 public import GuestDirtyLog
 public import PageBitmap
+import Locking
 import Synchronization
 
 /// Where the kernel can not tell what vCPUs wrote: the threads that write say so themselves.
@@ -19,11 +20,11 @@ public final class MarkedWrites: CPUDirtySource {
 
   private final class MarkedRegion: Sendable {
     let region: RAMRegion
-    let pages: Mutex<PageBitmap>
+    let pages: Locking.Mutex<PageBitmap>
 
     init(_ region: RAMRegion, _ pageSize: PageSize) throws(PageBitmapError) {
       self.region = region
-      self.pages = Mutex(
+      self.pages = Locking.Mutex(
         try PageBitmap(pageCount: region.gpa.pageCount(pageSize), pageSize: pageSize))
     }
   }

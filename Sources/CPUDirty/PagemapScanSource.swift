@@ -1,6 +1,6 @@
 import Addressing
 public import GuestDirtyLog
-import Synchronization
+import Locking
 
 /// Finds what vCPU threads, and the kernel on their behalf, wrote through one mapping of guest
 /// memory: userfaultfd write protection that the kernel lifts by itself, read by PAGEMAP_SCAN.

@@ -2,7 +2,7 @@ import Addressing
 public import DMAContainer
 import EventTrace
 public import GuestDirtyLog
-import Synchronization
+import Locking
 
 extension DirtyTracker {
   /// Takes up a container. One of address space `identity` has all RAM mapped when this returns;

@@ -2,7 +2,7 @@ import Addressing
 import DMAContainer
 import GuestDirtyLog
 import IOVAMapping
-import Synchronization
+import Locking
 
 extension DirtyTracker {
   /// A number over the whole state: RAM, tables, logs of the containers, and the dirty log with its

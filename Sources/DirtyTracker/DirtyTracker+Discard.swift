@@ -1,7 +1,7 @@
 public import Addressing
 import EventTrace
 import GuestDirtyLog
-import Synchronization
+import Locking
 
 extension DirtyTracker {
   /// The guest gave RAM back (virtio-mem, a balloon): identity containers no longer map it. Its

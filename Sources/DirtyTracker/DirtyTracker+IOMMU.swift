@@ -4,7 +4,7 @@ public import PageBitmap
 import DMAContainer
 import EventTrace
 import IOVAMapping
-import Synchronization
+import Locking
 
 /// What a virtual IOMMU tells a client for MAP and UNMAP events.
 extension DirtyTracker {

@@ -1,7 +1,7 @@
 public import Addressing
 import EventTrace
 public import GuestDirtyLog
-import Synchronization
+import Locking
 
 /// The memory listener: what a VMM tells of its RAM, in the words of QEMU's `MemoryListener`.
 extension DirtyTracker {

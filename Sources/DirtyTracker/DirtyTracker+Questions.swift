@@ -1,7 +1,7 @@
 public import Addressing
 public import GuestDirtyLog
 import IOVAMapping
-import Synchronization
+import Locking
 
 /// Questions. They change nothing, and wait for no backend.
 extension DirtyTracker {

@@ -1,6 +1,6 @@
 import EventTrace
 public import GuestDirtyLog
-import Synchronization
+import Locking
 
 /// The log's readers, by way of the tracker: what they do is part of the event record. Whoever goes
 /// to the log itself leaves no trace, and a replay knows nothing of it.

@@ -4,7 +4,7 @@ import GuestDirtyLog
 import IOVAMapping
 import PageBitmap
 import Addressing
-import Synchronization
+import Locking
 
 extension DirtyTracker {
   /// Records an event and lets it happen, without another one in between.

@@ -2,7 +2,7 @@ import Addressing
 import DMAContainer
 import EventTrace
 public import GuestDirtyLog
-import Synchronization
+import Locking
 
 extension DirtyTracker {
   public var migrationBlockers: [String] { liveContainers.flatMap { $0.blockers() } }

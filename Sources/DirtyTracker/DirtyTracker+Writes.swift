@@ -2,7 +2,7 @@ public import Addressing
 import EventTrace
 public import GuestDirtyLog
 import IOVAMapping
-import Synchronization
+import Locking
 
 /// Writes told by whoever made them.
 extension DirtyTracker {

@@ -1,6 +1,6 @@
 public import EventTrace
 public import GuestDirtyLog
-import Synchronization
+import Locking
 
 /// Which guest pages devices wrote, for devices behind a virtual IOMMU.
 ///

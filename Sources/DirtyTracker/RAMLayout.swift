@@ -1,6 +1,6 @@
 import Addressing
 import GuestDirtyLog
-import Synchronization
+import Locking
 
 /// Guest RAM as the memory listener told it: where its regions are, and what of them the guest has
 /// given back (virtio-mem, a balloon).

@@ -3,7 +3,7 @@ import DMAContainer
 import EventTrace
 import IOVAMapping
 import PageBitmap
-import Synchronization
+import Locking
 
 /// The answers that belong to the event being replayed, in the order they were given.
 final class RecordedAnswers: Sendable {

@@ -2,7 +2,7 @@ import Addressing
 import DMAContainer
 import GuestDirtyLog
 import IOVAMapping
-import Synchronization
+import Locking
 
 extension TrackedContainer {
   /// Maps populated RAM 1:1, in whole pages of the container: what of it lies in `range`.

@@ -3,7 +3,7 @@ import DMAContainer
 import EventTrace
 import GuestDirtyLog
 import IOVAMapping
-import Synchronization
+import Locking
 
 extension TrackedContainer {
   /// Maps, for a caller inside an operation. What is mapped so already stays; other mappings there

@@ -3,7 +3,7 @@ import DMAContainer
 import GuestDirtyLog
 import IOVAMapping
 import PageBitmap
-import Synchronization
+import Locking
 
 /// What becomes of pages found dirty.
 enum DirtyFate {

@@ -4,7 +4,7 @@ import EventTrace
 import GuestDirtyLog
 import IOVAMapping
 import PageBitmap
-import Synchronization
+import Locking
 
 /// How the answers of one log are used.
 struct QueryUse {

@@ -4,7 +4,7 @@ import EventTrace
 import GuestDirtyLog
 import IOVAMapping
 import PageBitmap
-import Synchronization
+import Locking
 
 /// Parts of mappings that a range cuts, at its ends.
 private struct KeptParts {

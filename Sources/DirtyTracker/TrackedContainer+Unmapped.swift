@@ -2,7 +2,7 @@ import Addressing
 import GuestDirtyLog
 import IOVAMapping
 import PageBitmap
-import Synchronization
+import Locking
 
 extension TrackedContainer {
   /// The VMM has unmapped `range` of a container it owns. The bitmap answers for its window; for

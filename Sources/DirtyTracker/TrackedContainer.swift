@@ -4,7 +4,7 @@ import EventTrace
 import GuestDirtyLog
 import IOVAMapping
 import PageBitmap
-import Synchronization
+import Locking
 
 /// One container, as the tracker keeps it.
 ///

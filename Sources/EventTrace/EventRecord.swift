@@ -1,5 +1,5 @@
 public import Addressing
-import Synchronization
+import Locking
 
 /// The last events a tracker took, in memory of a stated size.
 ///

@@ -1,6 +1,6 @@
 public import Addressing
 import PageBitmap
-import Synchronization
+import Locking
 
 extension GuestDirtyLog {
   /// A consumer of its own; what others harvest stays dirty for it.

@@ -1,6 +1,6 @@
 import Addressing
 import PageBitmap
-import Synchronization
+import Locking
 
 extension GuestDirtyLog {
   /// Pages and runs taken under one hold of a region's lock.

@@ -1,6 +1,6 @@
 public import Addressing
 public import PageBitmap
-import Synchronization
+import Locking
 
 /// Held-back pages. Pinned pages are dirty in every round as far as anybody knows; sending them in
 /// every round is in vain. What a query of pinned pages finds is held back, round by round; a page

@@ -1,6 +1,6 @@
 public import Addressing
 import PageBitmap
-import Synchronization
+import Locking
 
 extension GuestDirtyLog {
   /// Marks every page `range` touches.

@@ -1,6 +1,6 @@
 public import Addressing
 import PageBitmap
-import Synchronization
+import Locking
 
 extension GuestDirtyLog {
   /// In GPA order.

@@ -1,6 +1,6 @@
 public import Addressing
 public import PageBitmap
-import Synchronization
+import Locking
 
 extension GuestDirtyLog {
   /// Marks the pages behind the set bits of a query.

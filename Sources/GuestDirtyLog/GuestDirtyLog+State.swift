@@ -1,5 +1,6 @@
 import Addressing
 import PageBitmap
+import Locking
 import Synchronization
 
 extension GuestDirtyLog {

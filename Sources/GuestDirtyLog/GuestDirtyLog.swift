@@ -1,6 +1,6 @@
 public import Addressing
 import PageBitmap
-import Synchronization
+import Locking
 
 /// Which guest pages are dirty, who said so, and who has yet to read it.
 ///

@@ -1,6 +1,6 @@
 import Addressing
 import PageBitmap
-import Synchronization
+import Locking
 
 /// One region with its lock. Work that may be long takes the lock for a few blocks at a time, so
 /// that a mark never waits for the whole of it.

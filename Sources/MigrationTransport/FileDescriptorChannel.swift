@@ -1,6 +1,6 @@
 public import DeviceMigration
 import Glibc
-import Synchronization
+import Locking
 
 /// A channel over any file descriptor: a Unix or TCP socket, a pipe, a file.
 ///

@@ -1,6 +1,6 @@
 import Addressing
 import CPUDirty
-import Synchronization
+import Locking
 
 /// Makes the real calls, but one of them, which fails.
 final class FaultyCalls: LinuxCalls {

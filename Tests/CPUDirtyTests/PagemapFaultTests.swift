@@ -1,7 +1,7 @@
 import Addressing
 import CPUDirty
 import GuestDirtyLog
-import Synchronization
+import Locking
 import Testing
 
 /// Every call made to fail in turn.

@@ -2,7 +2,7 @@ import Addressing
 import DMAContainer
 import DeviceMigration
 import Simulation
-import Synchronization
+import Locking
 import Testing
 
 /// Memory behind a translation that adds 2^32, with pins.

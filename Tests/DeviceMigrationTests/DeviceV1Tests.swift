@@ -1,6 +1,6 @@
 import DeviceMigration
 import Simulation
-import Synchronization
+import Locking
 import Testing
 
 /// A migration region that writes down every access, and passes it on.

@@ -1,7 +1,7 @@
 import Addressing
 import DeviceMigration
 import GuestDirtyLog
-import Synchronization
+import Locking
 import TestSupport
 
 /// Dirty tracking as hardware does it: writes wait until a sync asks for them.

@@ -1,6 +1,6 @@
 import Addressing
 import Simulation
-import Synchronization
+import Locking
 
 /// Guest memory of which each page holds the number of its last write.
 final class GenerationMemory: SimulatedMemory {

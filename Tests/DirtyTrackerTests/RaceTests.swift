@@ -3,7 +3,7 @@ import DirtyTracker
 import Dispatch
 import GuestDirtyLog
 import Simulation
-import Synchronization
+import Locking
 import TestSupport
 import Testing
 

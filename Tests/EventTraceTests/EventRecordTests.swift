@@ -1,7 +1,7 @@
 import Addressing
 import EventTrace
 import Foundation
-import Synchronization
+import Locking
 import TestSupport
 import Testing
 

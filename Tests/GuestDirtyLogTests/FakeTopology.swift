@@ -1,6 +1,6 @@
 import GuestDirtyLog
 import PageBitmap
-import Synchronization
+import Locking
 
 /// Nodes that are not there, and what was asked of each.
 final class FakeTopology: NUMATopology {

@@ -1,5 +1,5 @@
 import PageBitmap
-import Synchronization
+import Locking
 
 /// Memory so many times. Unsafe as every allocator is; sound because it hands on what the heap
 /// gives.

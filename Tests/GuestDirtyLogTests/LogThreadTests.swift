@@ -2,7 +2,7 @@ import Addressing
 import Foundation
 import GuestDirtyLog
 import PageBitmap
-import Synchronization
+import Locking
 import Testing
 
 /// Writers stamp pages and mark them; a reader harvests and notes the stamp it saw.

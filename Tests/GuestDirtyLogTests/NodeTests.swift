@@ -1,7 +1,7 @@
 import Addressing
 import Foundation
 import GuestDirtyLog
-import Synchronization
+import Locking
 import Testing
 
 /// A thread a node, and a note of what ran where.

@@ -3,7 +3,7 @@ import DeviceMigration
 import Foundation
 import GuestDirtyLog
 import MigrationTransport
-import Synchronization
+import Locking
 import TestSupport
 import Testing
 

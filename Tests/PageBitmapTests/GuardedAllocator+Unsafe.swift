@@ -1,7 +1,7 @@
 import CBitmapKernels
 import Glibc
 import PageBitmap
-import Synchronization
+import Locking
 
 /// Memory between words that nobody may change.
 ///

@@ -3,6 +3,7 @@ import DMAContainer
 import Foundation
 import Glibc
 import Simulation
+import Locking
 import Synchronization
 import TestSupport
 
@@ -20,7 +21,7 @@ final class ContainerRace: Sendable {
   private let memory: ContainerTestMemory
   private let port: any DMAPort
   private let seed: UInt64
-  private let tracker: VisibleMutex<Tracker>
+  private let tracker: Locking.Mutex<Tracker>
   private let writes = Atomic<Int>(0)
   /// Writes tried, refused ones counted.
   private let tries = Atomic<Int>(0)
@@ -33,7 +34,7 @@ final class ContainerRace: Sendable {
     self.memory = memory
     self.port = port
     self.seed = seed
-    self.tracker = VisibleMutex(
+    self.tracker = Locking.Mutex(
       Tracker(driver: ContainerDriver(container), random: SeededGenerator(seed: seed)))
   }
 

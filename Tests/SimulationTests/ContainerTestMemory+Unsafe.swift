@@ -1,5 +1,6 @@
 import Addressing
 import Simulation
+import Locking
 
 /// A piece of RAM for containers under test.
 ///
@@ -7,11 +8,11 @@ import Simulation
 /// and each access is bounded by the span.
 final class ContainerTestMemory: SimulatedMemory {
   let gpa: GPARange
-  private let content: VisibleMutex<[UInt8]>
+  private let content: Mutex<[UInt8]>
 
   init(first: GPA = GPA(0x4000_0000), pages: UInt64 = 256) {
     gpa = AddressRange(first: first, last: GPA(first.rawValue + (pages << 12) - 1))
-    content = VisibleMutex([UInt8](repeating: 0, count: Int(pages) << 12))
+    content = Mutex([UInt8](repeating: 0, count: Int(pages) << 12))
   }
 
   private func offset(_ first: GPA, _ count: Int) -> Int? {

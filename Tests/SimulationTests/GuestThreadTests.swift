@@ -1,7 +1,7 @@
 import Addressing
 import Glibc
 import Simulation
-import Synchronization
+import Locking
 import TestSupport
 import Testing
 

@@ -2,7 +2,7 @@ import Addressing
 import Glibc
 import IOVAMapping
 import Simulation
-import Synchronization
+import Locking
 import TestSupport
 import Testing
 

@@ -1,7 +1,7 @@
 import Addressing
 import IOVAMapping
 import Simulation
-import Synchronization
+import Locking
 
 /// A table as a listener, with a port through it: the least a driver and a device can work with.
 final class WorkloadListener: IOMMUListener, DMAPort {

@@ -1,4 +1,4 @@
-import Synchronization
+import Locking
 
 /// Memory a device is read into before the bytes that came are appended to the caller's buffer:
 /// initialised once, so that asking for 1 MiB and getting 100 bytes costs 100 bytes.

@@ -1,4 +1,4 @@
-import Synchronization
+import Locking
 
 /// What is known of one device in the course of a migration: readable from any thread, written by
 /// the one that drives the device.

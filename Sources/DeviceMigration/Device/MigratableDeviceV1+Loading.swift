@@ -1,4 +1,4 @@
-import Synchronization
+import Locking
 
 extension MigratableDeviceV1 {
   public func beginResuming() throws(DeviceError) {

@@ -1,4 +1,4 @@
-import Synchronization
+import Locking
 
 /// A device of the v1 migration region.
 ///

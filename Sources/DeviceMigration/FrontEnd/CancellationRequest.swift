@@ -1,4 +1,4 @@
-import Synchronization
+import Locking
 
 /// Asks a migration to stop, from any thread. It is seen between two sections of the stream; to end
 /// a write that waits, shut the channel down as well.

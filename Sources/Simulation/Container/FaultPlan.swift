@@ -1,4 +1,5 @@
 public import DMAContainer
+import Locking
 
 /// Which backend calls fail, and a count of all of them. One plan may serve several containers and
 /// logs, so that "the n-th backend call" counts over all of them.
@@ -45,9 +46,9 @@ public final class FaultPlan: Sendable {
     var failedCount = 0
   }
 
-  private let state: VisibleMutex<State>
+  private let state: Mutex<State>
 
-  public init(_ faults: [Fault] = []) { state = VisibleMutex(State(faults: faults)) }
+  public init(_ faults: [Fault] = []) { state = Mutex(State(faults: faults)) }
 
   public func add(_ fault: Fault) { state.withLock { $0.faults.append(fault) } }
 

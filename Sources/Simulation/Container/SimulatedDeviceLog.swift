@@ -1,6 +1,7 @@
 public import Addressing
 public import DMAContainer
 public import PageBitmap
+import Locking
 
 /// A device's own log of its DMA writes (VFIO_DEVICE_FEATURE_DMA_LOGGING_*): ranges fixed at start,
 /// by IOVA and independent of mappings, read and cleared in one.
@@ -20,7 +21,7 @@ public final class SimulatedDeviceLog: DirtyLog {
   /// Bytes all ranges may hold together (2^42 on mlx5, by QEMU's account); nil: no limit.
   public let spanByteCountMax: UInt64?
   private let faults: FaultPlan?
-  private let state = VisibleMutex(State())
+  private let state = Mutex(State())
 
   public init(
     name: String, rangeCountMax: Int = Limits.deviceLogRangeCountMax,

@@ -1,6 +1,7 @@
 public import Addressing
 public import DMAContainer
 import IOVAMapping
+import Locking
 
 /// One device's way to memory, through its container's translation.
 public final class SimulatedDevicePort: DMAPort {

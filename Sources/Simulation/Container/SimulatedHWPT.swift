@@ -2,6 +2,7 @@ public import Addressing
 public import DMAContainer
 import IOVAMapping
 public import PageBitmap
+import Locking
 
 /// One hardware page table of a simulated IOAS, with its dirty bits
 /// (IOMMU_HWPT_SET_DIRTY_TRACKING, IOMMU_HWPT_GET_DIRTY_BITMAP).

@@ -1,6 +1,7 @@
 import Addressing
 import DMAContainer
 import IOVAMapping
+import Locking
 
 /// The translation of one container as it stands, and the dirty bits of its domains. What the
 /// simulated type1 container and the simulated IOAS share.
@@ -43,7 +44,7 @@ final class SimulatedIOMMU: Sendable {
   let memory: any SimulatedMemory
   let pageSize: PageSize
   let recordsWrites: Bool
-  let state: VisibleMutex<State>
+  let state: Mutex<State>
 
   init(
     name: String, memory: any SimulatedMemory, pageSize: PageSize, mappingCountMax: Int,
@@ -55,7 +56,7 @@ final class SimulatedIOMMU: Sendable {
     self.recordsWrites = recordsWrites
     let table = MappingTable(
       policy: .refuse, pageSize: pageSize, mappingCountMax: mappingCountMax, retiredCountMax: 0)
-    self.state = VisibleMutex(State(table: table))
+    self.state = Mutex(State(table: table))
   }
 
   func attach(

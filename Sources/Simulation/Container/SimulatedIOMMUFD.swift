@@ -2,6 +2,7 @@ public import Addressing
 public import DMAContainer
 import IOVAMapping
 public import PageBitmap
+import Locking
 
 /// An iommufd IOAS with its hardware page tables (HWPTs), with the rules and error numbers of
 /// drivers/iommu/iommufd, Linux 7.3. Each HWPT is a dirty log of its own.
@@ -12,7 +13,7 @@ public final class SimulatedIOMMUFD: DMAContainer {
   private let pageSizes: PageSizeSet
   /// What attaching straight to an IOAS makes: a HWPT that does not track.
   private let automatic: SimulatedHWPT
-  private let hwpts: VisibleMutex<[SimulatedHWPT]>
+  private let hwpts: Mutex<[SimulatedHWPT]>
 
   /// - Parameters:
   ///   - pageSizes: the smallest is the IOAS alignment.
@@ -34,7 +35,7 @@ public final class SimulatedIOMMUFD: DMAContainer {
       name: "\(name) automatic HWPT", iommu: iommu, hasDirtyBits: false,
       entrySizes: PageSizeSet(iommu.pageSize), faults: faults)
     self.automatic = automatic
-    self.hwpts = VisibleMutex([automatic])
+    self.hwpts = Mutex([automatic])
   }
 
   // MARK: devices

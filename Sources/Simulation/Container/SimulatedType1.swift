@@ -2,6 +2,7 @@ public import Addressing
 public import DMAContainer
 import IOVAMapping
 public import PageBitmap
+import Locking
 
 /// A type1 container (v2) with the rules, limits and error numbers of
 /// drivers/vfio/vfio_iommu_type1.c, Linux 7.3.

@@ -2,6 +2,7 @@ import Addressing
 import DMAContainer
 import IOVAMapping
 import PageBitmap
+import Locking
 
 /// The dirty log of a simulated type1 container (VFIO_IOMMU_DIRTY_PAGES).
 final class SimulatedType1Log: DirtyLog {

@@ -1,6 +1,6 @@
 public import Addressing
 import DeviceMigration
-import Synchronization
+import Locking
 
 /// One write of a device to memory.
 public struct DMAWrite: Hashable, Sendable {

@@ -1,5 +1,5 @@
 public import DeviceMigration
-import Synchronization
+import Locking
 
 /// One thing that goes wrong in a simulated device.
 public enum DeviceFault: Hashable, Sendable {

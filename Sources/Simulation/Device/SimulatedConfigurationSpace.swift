@@ -1,5 +1,5 @@
 public import DeviceMigration
-import Synchronization
+import Locking
 
 /// A BAR of a simulated device.
 public struct SimulatedBar: Hashable, Sendable {

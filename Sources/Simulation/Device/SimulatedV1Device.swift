@@ -1,5 +1,5 @@
 public import DeviceMigration
-import Synchronization
+import Locking
 
 /// A device with the v1 migration region. Its registers have the side effects the header gives
 /// them, and it is as strict as a real one may be: a register used out of order, or a chunk cut

@@ -1,5 +1,5 @@
 public import DeviceMigration
-import Synchronization
+import Locking
 
 /// A device with v2 migration: it walks the arcs as the kernel's core does and refuses with the
 /// kernel's error numbers.

@@ -1,5 +1,5 @@
 import DeviceMigration
-import Synchronization
+import Locking
 
 /// The data session of a ``SimulatedV2Device``. One that is closed, or whose state the device has
 /// left, answers EBADF or ENODEV.

@@ -1,3 +1,4 @@
+import Locking
 import Synchronization
 
 /// A thread that takes one step after another, at a rate: a vCPU, a device, a guest's driver.
@@ -26,7 +27,7 @@ public final class StepThread: Sendable {
   private let attention = Atomic<Bool>(false)
   private let rate: Atomic<UInt64>
   private let steps = Atomic<UInt64>(0)
-  private let thread = Mutex<SimulatedThread?>(nil)
+  private let thread = Locking.Mutex<SimulatedThread?>(nil)
 
   /// - Parameters:
   ///   - stepsPerSecond: 0 for as fast as it goes.

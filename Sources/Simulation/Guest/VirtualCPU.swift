@@ -1,5 +1,5 @@
 public import Addressing
-import Synchronization
+import Locking
 
 /// A vCPU of a simulated guest: it writes pages through the vCPU mapping, each with a header that
 /// says which write it holds.

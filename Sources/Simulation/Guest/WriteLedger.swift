@@ -1,6 +1,6 @@
 public import Addressing
 import PageBitmap
-import Synchronization
+import Locking
 
 /// The ground truth of which pages devices and vCPUs wrote: what a verdict is held against. No part
 /// of the tracker sees it.

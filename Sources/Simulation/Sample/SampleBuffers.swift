@@ -1,5 +1,5 @@
 import Addressing
-import Synchronization
+import Locking
 
 /// Picks a buffer for a device's next write.
 final class SampleBuffers: Sendable {

@@ -1,6 +1,6 @@
 import Addressing
 public import DeviceMigration
-import Synchronization
+import Locking
 
 /// One device of a sample machine: the simulated hardware, its migration interface, its DMA.
 public final class SampleDevice: Sendable {

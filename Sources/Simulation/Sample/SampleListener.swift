@@ -1,7 +1,7 @@
 import Addressing
 import DirtyTracker
 import GuestDirtyLog
-import Synchronization
+import Locking
 
 /// The VMM between the guest's vIOMMU and the tracker, for one container.
 final class SampleListener: IOMMUListener {

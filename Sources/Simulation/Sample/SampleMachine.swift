@@ -5,7 +5,7 @@ public import DeviceMigration
 public import DirtyTracker
 public import GuestDirtyLog
 import PageBitmap
-import Synchronization
+import Locking
 
 /// A whole virtual machine without a hypervisor: RAM in a memfd, vCPUs and devices that are
 /// threads, a guest that maps and unmaps through its vIOMMU, and the tracker a VMM would have.

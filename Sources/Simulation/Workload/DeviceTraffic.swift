@@ -1,5 +1,5 @@
 import Addressing
-import Synchronization
+import Locking
 
 /// The DMA of one device: it writes pages of the buffers a guest gave it, each with a header that
 /// says which write it holds.

@@ -1,6 +1,6 @@
 public import Addressing
 import IOVAMapping
-import Synchronization
+import Locking
 
 /// A guest's IOMMU driver for one container: takes events from a stream, gives them to a listener,
 /// and keeps the buffers its devices may write to.

@@ -1,5 +1,5 @@
 public import Addressing
-import Synchronization
+import Locking
 
 /// The buffers a guest has given its devices to write to: what is mapped writable now. Devices pick
 /// from it, the driver changes it.
