@@ -2,10 +2,10 @@ public import Synchronization
 
 /// The lock of this project: `Synchronization.Mutex`, with an order that ThreadSanitizer sees.
 ///
-/// The standard one is a futex inside a library that is not instrumented: the sanitizer sees neither
-/// lock nor unlock, and calls everything behind it a race. Here each holder releases an atomic that
-/// the next one acquires, inside the lock. That states the order the lock makes anyway, so a race
-/// that is really there is still found; it costs a load and a store.
+/// The standard one is a futex inside a library that is not instrumented: the sanitizer sees
+/// neither lock nor unlock, and calls everything behind it a race. Here each holder releases an
+/// atomic that the next one acquires, inside the lock. That states the order the lock makes anyway,
+/// so a race that is really there is still found; it costs a load and a store.
 public struct Mutex<Value: ~Copyable>: ~Copyable, Sendable {
   @usableFromInline let mutex: Synchronization.Mutex<Value>
   @usableFromInline let turn = Atomic<UInt>(0)
