@@ -132,6 +132,12 @@ targets += [
     name: "TestSupport",
     dependencies: named(["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer"]),
     path: "Tests/TestSupport", swiftSettings: strict),
+  .testTarget(
+    name: "ExampleTests",
+    dependencies: named([
+      "Addressing", "DMAContainer", "DirtyTracker", "GuestDirtyLog", "Simulation",
+    ]),
+    path: "Tests/ExampleTests", swiftSettings: strict),
   .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: strict),
 ]
 
