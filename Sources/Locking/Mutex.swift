@@ -6,6 +6,10 @@ public import Synchronization
 /// neither lock nor unlock, and calls everything behind it a race. Here each holder releases an
 /// atomic that the next one acquires, inside the lock. That states the order the lock makes anyway,
 /// so a race that is really there is still found; it costs a load and a store.
+///
+/// Invariants:
+/// 1. One holder at a time.
+/// 2. What a holder wrote before it let go the next one sees, and the sanitizer knows that it does.
 public struct Mutex<Value: ~Copyable>: ~Copyable, Sendable {
   @usableFromInline let mutex: Synchronization.Mutex<Value>
   @usableFromInline let turn = Atomic<UInt>(0)

@@ -15,6 +15,11 @@ import NodeThreads
 /// which it can not see. So a page that only a device wrote arrives only if the tracker does its
 /// work.
 ///
+/// Invariants:
+/// 1. Every write, of a vCPU or a device, is in the ledger: what a verdict counts is what was done.
+/// 2. A buffer is offered to a device after its map and withdrawn before its unmap.
+/// 3. After `stopVCPUs` no vCPU writes and no driver maps; devices do until their state stops them.
+///
 /// States:
 ///
 ///     made ──start──> running <──resumeVCPUs / stopVCPUs──> stopped ──shutDown──> ended
