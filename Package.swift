@@ -83,7 +83,7 @@ func benchPeers() -> Target {
 var targets: [Target] = []
 // level 0
 targets += module("Addressing")
-targets += module("Locking", tests: nil)
+targets += module("Locking", tests: ["Simulation", "CBitmapKernels"])
 targets += ["CBitmapKernels", "CChecksum", "CSmudgeLinux"].map(cModule)
 targets.append(
   .systemLibrary(

@@ -57,6 +57,7 @@ INLINE void edge_line(const smudge_bitmap *target, uint64_t index, const uint64_
   // The address may lie before the source; the lanes that would read there are masked off.
   const uint64_t *p = (const uint64_t *)((uintptr_t)source + (uintptr_t)((uint64_t)word << 3));
   const uint64_t *q = (const uint64_t *)((uintptr_t)p + 8);
+  tell_read((const uint64_t *)((uintptr_t)p + (low << 3)), high - low + 1);
   __m512i bits = _mm512_or_si512(
       _mm512_srl_epi64(_mm512_maskz_loadu_epi64((__mmask8)wanted, p),
                        _mm_cvtsi64_si128((long long)shift)),
@@ -71,6 +72,8 @@ INLINE void edge_line(const smudge_bitmap *target, uint64_t index, const uint64_
                                _mm512_set1_epi64((long long)(~0ull >> (63 - (to & 63)))));
   if (line_is_zero(bits)) return;
   uint64_t *words = target->words + index * 8;
+  // The whole line is loaded, but the lanes outside count for nothing.
+  tell_written(words + (from >> 6), (to >> 6) - (from >> 6) + 1);
   __m512i old = _mm512_loadu_si512(words);
   tally_line(&c->lines, bits, old);
   _mm512_mask_storeu_epi64(words, lanes, _mm512_or_si512(bits, old));

@@ -18,16 +18,23 @@ typedef struct tally {
 } tally;
 
 INLINE line line_zero(void) { return _mm512_setzero_si512(); }
-INLINE line line_load(const uint64_t *p) { return _mm512_loadu_si512(p); }
+INLINE line line_load(const uint64_t *p) {
+  tell_read(p, 8);
+  return _mm512_loadu_si512(p);
+}
 
 INLINE line line_load_shifted(const uint64_t *p, uint64_t shift) {
   __m128i right = _mm_cvtsi64_si128((long long)shift);
   __m128i left = _mm_cvtsi64_si128((long long)(64 - shift));
+  tell_read(p, 9);
   return _mm512_or_si512(_mm512_srl_epi64(_mm512_loadu_si512(p), right),
                          _mm512_sll_epi64(_mm512_loadu_si512(p + 1), left));
 }
 
-INLINE void line_store(uint64_t *p, line l) { _mm512_storeu_si512(p, l); }
+INLINE void line_store(uint64_t *p, line l) {
+  tell_written(p, 8);
+  _mm512_storeu_si512(p, l);
+}
 INLINE line line_or(line a, line b) { return _mm512_or_si512(a, b); }
 INLINE int line_is_zero(line l) { return _mm512_test_epi64_mask(l, l) == 0; }
 
