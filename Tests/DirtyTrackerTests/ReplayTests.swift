@@ -1,4 +1,5 @@
 import Addressing
+import DeviceMigration
 import DirtyTracker
 import EventTrace
 import GuestDirtyLog
@@ -35,6 +36,27 @@ import Testing
     #expect(replay.divergences == [])
     #expect(replay.tracker.stateDigest() == tracker.stateDigest())
     #expect(replay.tracker.log.peek(for: reader, runCountMax: 9) == [World.gpa(3, 2)])
+  }
+
+  @Test func `what a migration takes out of the log is part of the record`() throws {
+    let record = EventRecord(byteCountMax: 1 << 20)
+    let world = try World(.type1Pinned, record: record, startsDirty: false)
+    world.map(0, 4, to: 8)
+    var policy = MigrationPolicy()
+    policy.harvestPageCountMax = 3
+    policy.rehearsedSendFailureCount = 1
+    let machine = StillMachine()
+    machine.whileSaving = { world.tracker.vcpuWrote(World.gpa(1)) }
+    let source = MigrationSource(
+      machine: machine, tracking: world.tracker, memory: OnesMemory(), devices: [],
+      policy: policy, clock: { 0 })
+    world.tracker.markAllDirtyForGood(because: "an attempt before")
+    _ = try source.run(over: Sink())
+    #expect(source.report.pagesPutBack == 3)
+    #expect(source.report.totals.pages == 17)
+    let replay = TrackerReplay.replay(record.events(), into: GuestDirtyLog())
+    #expect(replay.divergences == [])
+    #expect(replay.tracker.stateDigest() == world.tracker.stateDigest())
   }
 
   @Test func `an event left out of the record is another state`() throws {

@@ -64,7 +64,7 @@ extension MigrationSource {
     report.downtime.finalSyncNanoseconds = round.syncNanoseconds
     if let reason = log.allDirtyReason {
       note("everything is sent again: \(reason)")
-      log.markEverything(by: .conservative(nil))
+      tracking.markAllDirtyForGood(because: reason)
     }
     round.remainingBytesAtBegin = dirtyBytes
     observer?.migration(
