@@ -102,7 +102,7 @@ targets += module(
     "Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog",
     "EventTrace",
   ],
-  tests: ["Simulation"])
+  tests: ["Simulation", "DeviceMigration"])
 targets += module(
   "DeviceMigration",
   ["Addressing", "Locking", "CChecksum", "PageBitmap", "DMAContainer", "GuestDirtyLog"],

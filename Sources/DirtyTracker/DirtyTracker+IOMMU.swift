@@ -65,7 +65,7 @@ extension DirtyTracker {
   public func iommuUnmapped(
     _ id: ContainerID, _ iova: IOVARange, dirty: borrowing QueryBitmap
   ) throws(TrackerError) {
-    try taking(.unmappedByVMM(container: id.rawValue, iova: iova, dirty: Self.runs(dirty))) {
+    try taking(.unmappedByVMM(container: id.rawValue, iova: iova, answer: Self.answer(dirty))) {
       () throws(TrackerError) in
       let tracked = try container(id)
       try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
@@ -80,7 +80,7 @@ extension DirtyTracker {
     guard !tracked.performsCalls else {
       throw .notOwnedByVMM(container: tracked.name, iova)
     }
-    try taking(.unmappedByVMM(container: id.rawValue, iova: iova, dirty: nil)) {
+    try taking(.unmappedByVMM(container: id.rawValue, iova: iova, answer: nil)) {
       () throws(TrackerError) in
       try tracked.operation.withLock { (op: inout ContainerOperation) throws(TrackerError) in
         try tracked.unmap(&op, iova)
@@ -88,10 +88,11 @@ extension DirtyTracker {
     }
   }
 
-  private static func runs(_ dirty: borrowing QueryBitmap) -> [IOVARange] {
-    var runs: [IOVARange] = []
-    dirty.forEachDirtyRun { runs.append($0) }
-    return runs
+  private static func answer(_ dirty: borrowing QueryBitmap) -> UnmapAnswer? {
+    guard let window = dirty.window else { return nil }
+    var answer = UnmapAnswer(window: window, dirty: [])
+    dirty.forEachDirtyRun { answer.dirty.append($0) }
+    return answer
   }
 
   /// The vIOMMU tells every translation that is live. What is mapped so already is not mapped

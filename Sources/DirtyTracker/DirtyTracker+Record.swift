@@ -27,6 +27,7 @@ extension DirtyTracker {
     }
     return TraceConfiguration(
       pageSize: policy.pageSize, sendsPinnedEveryRound: policy.pinnedPages == .everyRound,
+      trustsGuest: policy.twoStepUnmap == .trustGuest, rearmPageCount: policy.rearmPageCount,
       omissionMask: mask)
   }
 }

@@ -16,8 +16,11 @@ public struct TrackerReplay {
   private var containers: [UInt16: RecordedContainer] = [:]
   private var readers = ReplayReaders()
   private let answers = RecordedAnswers()
+  private var isInTransaction = false
 
-  /// - Parameter log: an empty log, without regions.
+  /// - Parameters:
+  ///   - log: an empty log, without regions.
+  ///   - policy: for a record that does not go back to the tracker's making and so states none.
   public static func replay(
     _ events: [TrackerEvent], into log: GuestDirtyLog, policy: TrackerPolicy = .init()
   ) -> TrackerReplay {
@@ -46,6 +49,8 @@ public struct TrackerReplay {
     if case .trackerMade(let configuration)? = first {
       policy.pageSize = configuration.pageSize
       policy.pinnedPages = configuration.sendsPinnedEveryRound ? .everyRound : .stopAndCopy
+      policy.twoStepUnmap = configuration.trustsGuest ? .trustGuest : .markMapping
+      policy.rearmPageCount = configuration.rearmPageCount
       for (bit, omission) in TrackerOmission.allCases.enumerated()
       where configuration.omissionMask & (1 << UInt8(bit)) != 0 {
         omitting.insert(omission)
@@ -71,10 +76,11 @@ public struct TrackerReplay {
     case .mapped(let number, let iova, let gpa, let permissions):
       try? tracker.iommuMap(ContainerID(number), iova, to: gpa, permissions: permissions)
     case .unmapped(let number, let iova): try? tracker.iommuUnmap(ContainerID(number), iova)
-    case .unmappedByVMM(let number, let iova, let dirty): unmapped(number, iova, dirty)
+    case .unmappedByVMM(let number, let iova, let answer): unmapped(number, iova, answer)
     case .translationsReplayed(let number, let mappings):
       try? tracker.iommuReplay(ContainerID(number), mappings)
-    case .deviceWrote(let number, let iova): tracker.deviceWrote(ContainerID(number), iova)
+    case .deviceWrote(let number, let iova, let since):
+      tracker.deviceWrote(ContainerID(number), iova, since: since)
     case .vcpuWrote(let range): tracker.vcpuWrote(range)
     case .vcpuCollected(let ranges, let failure):
       for range in ranges { tracker.vcpuWrote(range) }
@@ -86,8 +92,7 @@ public struct TrackerReplay {
 
   private mutating func applyToListener(_ event: TrackerEvent) {
     switch event {
-    case .transactionBegan: tracker.begin()
-    case .transactionCommitted: try? tracker.commit()
+    case .transactionBegan, .transactionCommitted: transaction(begins: event == .transactionBegan)
     case .regionAdded(let region): try? tracker.regionAdded(RAMRegion(region))
     case .regionRemoved(let region): try? tracker.regionRemoved(RAMRegion(region))
     case .regionUnchanged(let region): tracker.regionUnchanged(RAMRegion(region))
@@ -104,6 +109,16 @@ public struct TrackerReplay {
     }
   }
 
+  /// One that never began, or began twice, is the caller's bug in a tracker, and a record's here.
+  private mutating func transaction(begins: Bool) {
+    guard begins != isInTransaction else {
+      divergences.append("a transaction \(begins ? "began inside another" : "ended, unbegun")")
+      return
+    }
+    isInTransaction = begins
+    if begins { tracker.begin() } else { try? tracker.commit() }
+  }
+
   private mutating func add(_ number: UInt16, _ container: TraceContainer) {
     let recorded = RecordedContainer(number, container, answers)
     containers[number] = recorded
@@ -115,22 +130,26 @@ public struct TrackerReplay {
     }
   }
 
-  private func unmapped(_ number: UInt16, _ iova: IOVARange, _ dirty: [IOVARange]?) {
+  private func unmapped(_ number: UInt16, _ iova: IOVARange, _ answer: UnmapAnswer?) {
     let id = ContainerID(number)
-    guard let dirty else {
+    // Whatever its page size was, in pages of 4 KiB the dirt is the same.
+    guard let answer, let bitmap = Self.bitmap(answer) else {
       try? tracker.iommuUnmapped(id, iova)
       return
     }
-    let window = iova.expanded(to: tracker.policy.pageSize)
-    let bytes = QueryBitmap.byteCount(window: window, pageSize: tracker.policy.pageSize) ?? 8
-    guard var bitmap = try? QueryBitmap(byteCountMax: max(8, bytes)),
-      (try? bitmap.reset(window: window, pageSize: tracker.policy.pageSize)) != nil
-    else {
-      try? tracker.iommuUnmapped(id, iova)
-      return
-    }
-    for run in dirty { bitmap.insert(run) }
     try? tracker.iommuUnmapped(id, iova, dirty: bitmap)
+  }
+
+  /// Nil past what one query may take.
+  private static func bitmap(_ answer: UnmapAnswer) -> QueryBitmap? {
+    let window = answer.window.expanded(to: .fourKiB)
+    guard let bytes = QueryBitmap.byteCount(window: window, pageSize: .fourKiB),
+      bytes <= Int(Limits.queryBitmapByteCountMax),
+      var bitmap = try? QueryBitmap(byteCountMax: max(8, bytes)),
+      (try? bitmap.reset(window: window, pageSize: .fourKiB)) != nil
+    else { return nil }
+    for run in answer.dirty { bitmap.insert(run) }
+    return bitmap
   }
 }
 

@@ -17,13 +17,15 @@ extension PayloadReader {
     case .mapped: return try mapped(slot)
     case .unmapped: return .unmapped(container: container, iova: try iova(slot))
     case .unmappedByVMM:
-      let dirty = try Self.isSet(slot) ? (remaining == 0 ? [] : try ranges(IOVA.self)) : nil
-      return .unmappedByVMM(container: container, iova: try iova(slot), dirty: dirty)
+      let answer = try Self.isSet(slot) ? try unmapAnswer() : nil
+      return .unmappedByVMM(container: container, iova: try iova(slot), answer: answer)
     case .translationsReplayed:
       return .translationsReplayed(container: container, try mappings())
     case .addressSpaceSwitched:
       return .addressSpaceSwitched(container: container, isIdentity: try Self.isSet(slot))
-    case .deviceWrote: return .deviceWrote(container: container, iova: try iova(slot))
+    case .deviceWrote:
+      let since = try Self.isSet(slot) ? Generation(slot.third) : nil
+      return .deviceWrote(container: container, iova: try iova(slot), since: since)
     case .vcpuWrote: return .vcpuWrote(try gpa(slot))
     case .vcpuCollected: return .vcpuCollected(try ranges(GPA.self), failure: try failure())
     case .synced: return .synced(isFinal: try Self.isSet(slot))
@@ -91,10 +93,14 @@ extension PayloadReader {
   }
 
   private func configuration(_ slot: EventSlot) throws(PayloadFault) -> TraceConfiguration {
-    guard let pageSize = PageSize(bytes: slot.first), let mask = UInt8(exactly: slot.second)
+    guard let pageSize = PageSize(bytes: slot.first), let mask = UInt8(exactly: slot.second),
+      slot.flags & ~(ConfigurationFlag.pinnedEveryRound | ConfigurationFlag.trustsGuest) == 0
     else { throw .outOfRange }
     return TraceConfiguration(
-      pageSize: pageSize, sendsPinnedEveryRound: try Self.isSet(slot), omissionMask: mask)
+      pageSize: pageSize,
+      sendsPinnedEveryRound: slot.flags & ConfigurationFlag.pinnedEveryRound != 0,
+      trustsGuest: slot.flags & ConfigurationFlag.trustsGuest != 0,
+      rearmPageCount: slot.third, omissionMask: mask)
   }
 
   private mutating func answer(_ slot: EventSlot) throws(PayloadFault) -> BackendAnswer {

@@ -9,19 +9,25 @@ extension PayloadWriter {
         .mapped, flags: permissions.rawValue, container: container, iova.first.rawValue,
         iova.last.rawValue, gpaFirst.rawValue)
     case .unmapped(let container, let iova): slot(.unmapped, iova, container)
-    case .unmappedByVMM(let container, let iova, let dirty): unmapped(container, iova, dirty)
+    case .unmappedByVMM(let container, let iova, let answer): unmapped(container, iova, answer)
     case .translationsReplayed(let container, let live): replayed(container, live)
     case .addressSpaceSwitched(let container, let isIdentity):
       EventSlot(.addressSpaceSwitched, flags: isIdentity ? 1 : 0, container: container)
-    case .deviceWrote(let container, let iova): slot(.deviceWrote, iova, container)
+    case .deviceWrote(let container, let iova, let since):
+      EventSlot(
+        .deviceWrote, flags: since == nil ? 0 : 1, container: container, iova.first.rawValue,
+        iova.last.rawValue, since?.rawValue ?? 0)
     case .vcpuWrote(let range): slot(.vcpuWrote, range)
     case .vcpuCollected(let runs, let failure): collected(runs, failure)
     case .synced(let isFinal): EventSlot(.synced, flags: isFinal ? 1 : 0)
     case .answered(let answer): encode(answer)
     case .trackerMade(let configuration):
       EventSlot(
-        .trackerMade, flags: configuration.sendsPinnedEveryRound ? 1 : 0,
-        configuration.pageSize.bytes, UInt64(configuration.omissionMask))
+        .trackerMade,
+        flags: (configuration.sendsPinnedEveryRound ? ConfigurationFlag.pinnedEveryRound : 0)
+          | (configuration.trustsGuest ? ConfigurationFlag.trustsGuest : 0),
+        configuration.pageSize.bytes, UInt64(configuration.omissionMask),
+        configuration.rearmPageCount)
     case .containerAdded(let container, let description): added(container, description)
     case .containerRemoved(let container): EventSlot(.containerRemoved, container: container)
     case .attachmentChanged(let container, let logs): attached(container, logs)
@@ -79,11 +85,15 @@ extension PayloadWriter {
   }
 
   private mutating func unmapped(
-    _ container: UInt16, _ iova: IOVARange, _ dirty: [IOVARange]?
+    _ container: UInt16, _ iova: IOVARange, _ answer: UnmapAnswer?
   ) -> EventSlot {
-    if let dirty, !dirty.isEmpty { ranges(dirty) }
+    if let answer {
+      integer(answer.window.first.rawValue)
+      integer(answer.window.lastOffset)
+      ranges(answer.dirty)
+    }
     return EventSlot(
-      .unmappedByVMM, flags: dirty == nil ? 0 : 1, container: container, iova.first.rawValue,
+      .unmappedByVMM, flags: answer == nil ? 0 : 1, container: container, iova.first.rawValue,
       iova.last.rawValue)
   }
 
@@ -135,6 +145,11 @@ extension PayloadWriter {
       .answered, flags: flags, container: answer.container, answer.range?.first.rawValue ?? 0,
       answer.range?.last.rawValue ?? 0, answer.unmappedByteCount)
   }
+}
+
+enum ConfigurationFlag {
+  static let pinnedEveryRound: UInt8 = 1
+  static let trustsGuest: UInt8 = 2
 }
 
 enum AnswerFlag {

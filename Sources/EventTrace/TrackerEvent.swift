@@ -43,14 +43,15 @@ public enum TrackerEvent: Hashable, Sendable {
   case mapped(container: UInt16, iova: IOVARange, gpaFirst: GPA, permissions: Permissions)
   case unmapped(container: UInt16, iova: IOVARange)
   /// The VMM has unmapped by itself. Nil: it has no bitmap.
-  case unmappedByVMM(container: UInt16, iova: IOVARange, dirty: [IOVARange]?)
+  case unmappedByVMM(container: UInt16, iova: IOVARange, answer: UnmapAnswer?)
   /// The live translations, told again.
   case translationsReplayed(container: UInt16, [Mapping])
   /// True: IOVA is GPA from now on; false: behind the virtual IOMMU.
   case addressSpaceSwitched(container: UInt16, isIdentity: Bool)
 
   // MARK: writes
-  case deviceWrote(container: UInt16, iova: IOVARange)
+  /// Since: the generation its translation was taken at, where it said so.
+  case deviceWrote(container: UInt16, iova: IOVARange, since: Generation?)
   case vcpuWrote(GPARange)
   /// What the source of vCPU dirt found in one collection, and whether it failed on the way.
   case vcpuCollected([GPARange], failure: TraceFailure?)

@@ -22,6 +22,54 @@ public protocol GuestDirtyTracking: AnyObject, Sendable {
   /// Dirty pages held back for stop-and-copy, because they are pinned and would be dirty in every
   /// round.
   var heldBackPageCount: UInt64 { get }
+
+  // MARK: the log's readers
+
+  // What ``GuestDirtyLog`` does by these names. By way of whoever keeps the log, because it may
+  // keep a record, too, and what readers do is part of the state.
+  func addConsumer(
+    _ name: String, startsDirty: Bool
+  ) throws(GuestDirtyLogError) -> ConsumerID
+  func removeConsumer(_ consumer: ConsumerID)
+  func harvest(
+    for consumer: ConsumerID, pageCountMax: UInt64, runCountMax: Int
+  ) -> Harvest
+  func delivered(_ harvest: Harvest)
+  @discardableResult func putBack(_ harvest: Harvest) -> MarkCount
+  @discardableResult func putBackAll(for consumer: ConsumerID) -> MarkCount
+  func markAllDirtyForGood(because reason: String)
+  func resetAllDirty()
+}
+
+/// For those that keep no record: the log itself.
+extension GuestDirtyTracking {
+  public func addConsumer(
+    _ name: String, startsDirty: Bool
+  ) throws(GuestDirtyLogError) -> ConsumerID {
+    try log.addConsumer(name, startsDirty: startsDirty)
+  }
+
+  public func removeConsumer(_ consumer: ConsumerID) { log.removeConsumer(consumer) }
+
+  public func harvest(
+    for consumer: ConsumerID, pageCountMax: UInt64, runCountMax: Int
+  ) -> Harvest {
+    log.harvest(for: consumer, pageCountMax: pageCountMax, runCountMax: runCountMax)
+  }
+
+  public func delivered(_ harvest: Harvest) { log.delivered(harvest) }
+
+  @discardableResult
+  public func putBack(_ harvest: Harvest) -> MarkCount { log.putBack(harvest) }
+
+  @discardableResult
+  public func putBackAll(for consumer: ConsumerID) -> MarkCount { log.putBackAll(for: consumer) }
+
+  public func markAllDirtyForGood(because reason: String) {
+    log.markAllDirtyForGood(because: reason)
+  }
+
+  public func resetAllDirty() { log.resetAllDirty() }
 }
 
 /// What one start, sync or stop did.

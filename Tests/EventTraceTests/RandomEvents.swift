@@ -102,6 +102,7 @@ struct RandomEvents {
       .trackerMade(
         TraceConfiguration(
           pageSize: [.fourKiB, .twoMiB, .oneGiB][random.below(3)], sendsPinnedEveryRound: flag(),
+          trustsGuest: flag(), rearmPageCount: number(),
           omissionMask: UInt8(truncatingIfNeeded: random.next())))
     case 1: .containerAdded(container: id(), container())
     case 2: .containerRemoved(container: id())
@@ -132,10 +133,13 @@ struct RandomEvents {
     case 18: .unmapped(container: id(), iova: range(IOVA.self))
     case 19:
       .unmappedByVMM(
-        container: id(), iova: range(IOVA.self), dirty: flag() ? runs(IOVA.self) : nil)
+        container: id(), iova: range(IOVA.self),
+        answer: flag() ? UnmapAnswer(window: range(IOVA.self), dirty: runs(IOVA.self)) : nil)
     case 20: .translationsReplayed(container: id(), (0..<random.below(5)).map { _ in mapping() })
     case 21: .addressSpaceSwitched(container: id(), isIdentity: flag())
-    case 22: .deviceWrote(container: id(), iova: range(IOVA.self))
+    case 22:
+      .deviceWrote(
+        container: id(), iova: range(IOVA.self), since: flag() ? Generation(number()) : nil)
     case 23: .vcpuWrote(range(GPA.self))
     case 24: .vcpuCollected(runs(GPA.self), failure: failure())
     case 25: .synced(isFinal: flag())

@@ -65,9 +65,10 @@ final class ProgressDisplay: MigrationObserver {
   }
 
   private func ended(_ round: MigrationRound, _ decision: MigrationDecision) {
-    // What is written from here on and not asked for is lost: the verdict's ground truth.
+    // What a device writes from here on, where no vCPU ever did, and is not asked for, is lost:
+    // the verdict's ground truth.
     if round.number == 1 {
-      machine.ledger.reset()
+      machine.ledger.forgetDeviceWrites()
       do { try machine.openQueues() } catch { say("note            \(error)") }
     }
     let remaining = round.remainingBytesAtEnd
