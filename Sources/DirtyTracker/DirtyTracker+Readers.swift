@@ -60,4 +60,11 @@ extension DirtyTracker {
   public func putBackAll(for consumer: ConsumerID) -> MarkCount {
     taking(.putBackAll(consumer: UInt64(consumer.rawValue))) { log.putBackAll(for: consumer) }
   }
+
+  public func resetAllDirty() { taking(.allDirtyReset) { log.resetAllDirty() } }
+
+  @discardableResult
+  public func markEverything() -> MarkCount {
+    taking(.everythingMarked) { log.markEverything(by: .conservative(nil)) }
+  }
 }

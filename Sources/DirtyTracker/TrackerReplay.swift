@@ -17,11 +17,11 @@ public struct TrackerReplay {
   private var readers = ReplayReaders()
   private let answers = RecordedAnswers()
 
-  /// - Parameter log: an empty log, without regions.
+  /// - Parameter log: an empty log, without regions, of the page size the trace has.
   public static func replay(
-    _ events: [TrackerEvent], into log: GuestDirtyLog, policy: TrackerPolicy = .init()
+    _ events: [TrackerEvent], into log: GuestDirtyLog
   ) -> TrackerReplay {
-    var replay = TrackerReplay(events.first, log, policy)
+    var replay = TrackerReplay(events.first, log)
     var index = 0
     while index < events.count {
       let event = events[index]
@@ -40,11 +40,25 @@ public struct TrackerReplay {
     return replay
   }
 
-  private init(_ first: TrackerEvent?, _ log: GuestDirtyLog, _ policy: TrackerPolicy) {
-    var policy = policy
+  /// The same from a trace file, which has to go back to the making of the tracker. One that is cut
+  /// or damaged gives the state as of its last sound event.
+  /// - Throws: ``TraceRefusal``.
+  public static func replay(_ trace: TraceReader) throws(TraceRefusal) -> TrackerReplay {
+    guard trace.firstSequence == 0 else { throw .eventsMissing(trace.firstSequence) }
+    guard case .trackerMade(let configuration)? = trace.events.first?.event else {
+      throw .noBeginning
+    }
+    return replay(
+      trace.events.map(\.event), into: GuestDirtyLog(pageSize: configuration.pageSize))
+  }
+
+  private init(_ first: TrackerEvent?, _ log: GuestDirtyLog) {
+    var policy = TrackerPolicy()
     var omitting: Set<TrackerOmission> = []
     if case .trackerMade(let configuration)? = first {
       policy.pageSize = configuration.pageSize
+      policy.twoStepUnmap = configuration.trustsGuest ? .trustGuest : .markMapping
+      policy.rearmPageCount = configuration.rearmPageCount
       policy.pinnedPages = configuration.sendsPinnedEveryRound ? .everyRound : .stopAndCopy
       for (bit, omission) in TrackerOmission.allCases.enumerated()
       where configuration.omissionMask & (1 << UInt8(bit)) != 0 {
@@ -63,8 +77,8 @@ public struct TrackerReplay {
     switch event {
     case .containerAdded(let number, let container): add(number, container)
     case .containerRemoved(let number): try? tracker.removeContainer(ContainerID(number))
-    case .attachmentChanged(let number, let logs):
-      containers[number]?.attach(logs)
+    case .attachmentChanged(let number, let container):
+      containers[number]?.attach(container)
       try? tracker.attachmentChanged(ContainerID(number))
     case .addressSpaceSwitched(let number, let isIdentity):
       try? tracker.switchAddressSpace(ContainerID(number), to: isIdentity ? .identity : .remapped)
@@ -74,7 +88,8 @@ public struct TrackerReplay {
     case .unmappedByVMM(let number, let iova, let dirty): unmapped(number, iova, dirty)
     case .translationsReplayed(let number, let mappings):
       try? tracker.iommuReplay(ContainerID(number), mappings)
-    case .deviceWrote(let number, let iova): tracker.deviceWrote(ContainerID(number), iova)
+    case .deviceWrote(let number, let iova, let generation):
+      tracker.deviceWrote(ContainerID(number), iova, since: generation)
     case .vcpuWrote(let range): tracker.vcpuWrote(range)
     case .vcpuCollected(let ranges, let failure):
       for range in ranges { tracker.vcpuWrote(range) }

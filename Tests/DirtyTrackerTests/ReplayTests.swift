@@ -14,8 +14,7 @@ import Testing
       let fault = FaultPlan.Fault(nil, ordinal: 40 + Int(seed), errno: 5, moment: .halfway)
       let world = try World(kind, record: record, faultingFrom: seed == 0 ? [] : [fault])
       #expect(Session.run(world, seed: seed, steps: 200).isEmpty)
-      let policy = TrackerPolicy(rearmPageCount: 2)
-      let replay = TrackerReplay.replay(record.events(), into: GuestDirtyLog(), policy: policy)
+      let replay = TrackerReplay.replay(record.events(), into: GuestDirtyLog())
       #expect(replay.divergences == [])
       #expect(replay.tracker.stateDigest() == world.tracker.stateDigest())
       #expect(replay.tracker.mappings(of: world.id) == world.tracker.mappings(of: world.id))
@@ -44,8 +43,7 @@ import Testing
     var events = record.events()
     let index = try #require(events.lastIndex { if case .mapped = $0 { true } else { false } })
     events.remove(at: index)
-    let policy = TrackerPolicy(rearmPageCount: 2)
-    let replay = TrackerReplay.replay(events, into: GuestDirtyLog(), policy: policy)
+    let replay = TrackerReplay.replay(events, into: GuestDirtyLog())
     #expect(replay.tracker.stateDigest() != world.tracker.stateDigest())
   }
 

@@ -59,10 +59,11 @@ extension MigrationSource {
     let synced = clock()
     round.syncNanoseconds = synced &- began
     round.backendCallCount = round.sync.backendCallCount
+    round.mappingCallCount = round.sync.mappingCallCount
     report.downtime.finalSyncNanoseconds = round.syncNanoseconds
     if let reason = log.allDirtyReason {
       note("everything is sent again: \(reason)")
-      log.markEverything(by: .conservative(nil))
+      tracking.markEverything()
     }
     round.remainingBytesAtBegin = dirtyBytes
     observer?.migration(
