@@ -34,7 +34,7 @@ extension PayloadReader {
     case .trackerMade: return .trackerMade(try configuration(slot))
     case .containerAdded: return .containerAdded(container: container, try self.container())
     case .containerRemoved: return .containerRemoved(container: container)
-    case .attachmentChanged: 
+    case .attachmentChanged:
       return .attachmentChanged(container: container, try self.container())
     default: return try decodeListener(kind, slot)
     }

@@ -42,6 +42,9 @@ struct MigrateCommand: ParsableCommand {
   @Option(name: .customLong("break"), help: "Leave out one step, to see the verdict fail.")
   var broken: BrokenStep?
 
+  @Option(help: "Write what the tracker was told and answered to this file, for `smudge replay`.")
+  var record: String?
+
   @Flag(help: "One JSON document instead of text.")
   var json = false
 

@@ -45,8 +45,7 @@ extension MigrationSource {
     failedFromOutside = false
     isOutcomeUnknown = false
     bandwidth = BandwidthMeter()
-    rehearsalsLeft = max(
-      policy.rehearsedSendFailureCount, omitting.contains(.putBack) ? 1 : 0)
+    rehearsalsLeft = policy.rehearsedSendFailureCount
     answerNanoseconds = 0
     beganAt = clock()
     sourcesAtBegin = log.pagesBySource

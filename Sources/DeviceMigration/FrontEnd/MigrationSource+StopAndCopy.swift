@@ -65,6 +65,8 @@ extension MigrationSource {
       note("everything is sent again: \(reason)")
       tracking.markEverything()
     }
+    // Of the last pass: what is dropped earlier may be written, and so be sent, again.
+    if omitting.contains(.putBack) { rehearsalsLeft += 1 }
     round.remainingBytesAtBegin = dirtyBytes
     observer?.migration(
       .roundBegan(number: round.number, remainingBytes: round.remainingBytesAtBegin))

@@ -39,10 +39,10 @@ enum SampleModel: CaseIterable {
   /// Where BARs may lie.
   static let windowFirst: UInt64 = 1 << 40
 
-  func hardware(_ name: String) -> SampleHardware {
+  func hardware(_ name: String, _ faults: DeviceFaults) -> SampleHardware {
     let options = SimulatedDeviceOptions(pageCount: Self.pageCounts[self] ?? 64)
     let space = SimulatedConfigurationSpace(
-      name: name, bars: [SimulatedBar(0, .memory64, byteCount: 16 << 10)])
+      name: name, bars: [SimulatedBar(0, .memory64, byteCount: 16 << 10)], faults: faults)
     let windows = PCIWindows(
       memory: [Self.windowFirst...(2 * Self.windowFirst - 1)])
     let configuration = PCIConfiguration(space: space, windows: windows)
@@ -52,14 +52,15 @@ enum SampleModel: CaseIterable {
     case .storage: features = [.stopCopy, .p2p]
     case .accelerator: features = [.stopCopy, .precopy]
     case .graphics:
-      let device = SimulatedV1Device(name: name, options: options)
+      let device = SimulatedV1Device(name: name, options: options, faults: faults)
       return SampleHardware(
         device: device,
         migratable: MigratableDeviceV1(
           name: name, migration: device, configuration: configuration),
         configuration: space)
     }
-    let device = SimulatedV2Device(name: name, features: features, options: options)
+    let device = SimulatedV2Device(
+      name: name, features: features, options: options, faults: faults)
     return SampleHardware(
       device: device,
       migratable: MigratableDeviceV2(name: name, migration: device, configuration: configuration),

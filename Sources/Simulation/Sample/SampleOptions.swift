@@ -20,6 +20,14 @@ public struct SampleOptions: Sendable {
   /// Steps of the tracker left out, so that the verdict can be seen to fail.
   public var omitting: Set<TrackerOmission> = []
 
+  /// What the tracker takes and is answered is appended to it.
+  public var record: EventRecord?
+  /// Calls of containers and logs that fail; calls of devices, and of their configuration.
+  public var containerFaults: FaultPlan?
+  public var deviceFaults = DeviceFaults()
+  /// vCPUs mark what they write, also where the kernel could watch them.
+  public var marksVCPUWrites = false
+
   public init() {}
 
   public static let memoryByteCountMin: UInt64 = 16 << 20
