@@ -130,6 +130,9 @@ targets += [
     dependencies: named(["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer"]),
     path: "Tests/TestSupport", swiftSettings: strict),
   .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: strict),
+  .testTarget(
+    name: "SystemTests", dependencies: named(["smudge"] + levels0to3 + ["MigrationTransport"]),
+    path: "Tests/SystemTests", swiftSettings: strict),
 ]
 
 let package = Package(

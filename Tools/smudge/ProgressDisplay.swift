@@ -45,7 +45,7 @@ final class ProgressDisplay: MigrationObserver {
 
   func migration(_ event: MigrationEvent) {
     if case .deviceState(let device, let state) = event {
-      deviceSteps.append("\(device) \(state)")
+      deviceSteps.append("\(device)\(Terminal.unbroken)\(state)")
       return
     }
     sayDeviceSteps()
@@ -146,7 +146,9 @@ struct DirtyRates {
   var text: String {
     parts.isEmpty
       ? "nothing"
-      : parts.map { "\($0.name) \(ByteCount.text($0.bytesPerSecond))/s" }
-        .joined(separator: ", ")
+      : parts.map { part in
+        let text = "\(part.name) \(ByteCount.text(part.bytesPerSecond))/s"
+        return String(text.map { $0 == " " ? Terminal.unbroken : $0 })
+      }.joined(separator: ", ")
   }
 }

@@ -13,6 +13,9 @@ enum Terminal {
     return min(Int(size.ws_col), 100)
   }
 
+  /// A space at which no line is broken.
+  static let unbroken: Character = "\u{a0}"
+
   /// A label of 16 columns and text beside it, broken between words.
   static func lines(_ label: String, _ text: String, width: Int) -> [String] {
     let margin = 16
@@ -28,7 +31,7 @@ enum Terminal {
       line += isEmpty ? String(word) : " " + word
       isEmpty = false
     }
-    return lines + [line]
+    return (lines + [line]).map { String($0.map { $0 == unbroken ? " " : $0 }) }
   }
 
   static func say(_ label: String, _ text: String) {
