@@ -37,7 +37,7 @@ import Testing
     #expect(healthy.migrate().source == nil)
     let calls = healthy.faults.callCount
     #expect(calls > 50)
-    for ordinal in ordinals(calls, limit: 60) {
+    for ordinal in ordinals(calls, limit: 24) {
       let world = try make()
       world.faults.add(
         FaultPlan.Fault(nil, ordinal: ordinal, errno: ContainerErrno.eio, moment: moment))
@@ -57,7 +57,7 @@ import Testing
     #expect(healthy.migrate().source == nil)
     let calls = healthy.deviceFaults.callCount - before
     #expect(calls > 20)
-    for ordinal in ordinals(calls, limit: 40) {
+    for ordinal in ordinals(calls, limit: 16) {
       let world = try make()
       world.deviceFaults.plan(fault, afterCalls: ordinal - 1)
       try check(world, "device call \(ordinal) of \(calls), \(fault)")
@@ -73,7 +73,7 @@ import Testing
     #expect(healthy.migrate().source == nil)
     let calls = healthy.destinationFaults.callCount - before
     #expect(calls > 10)
-    for ordinal in ordinals(calls, limit: 30) {
+    for ordinal in ordinals(calls, limit: 12) {
       let world = try make()
       world.destinationFaults.plan(fault, afterCalls: ordinal - 1)
       try check(world, "destination's device call \(ordinal) of \(calls), \(fault)")
@@ -85,7 +85,7 @@ import Testing
     #expect(healthy.migrate().source == nil)
     let writes = healthy.writeCount
     #expect(writes > 50)
-    for ordinal in ordinals(writes, limit: 60) {
+    for ordinal in ordinals(writes, limit: 30) {
       let world = try make()
       world.failingWrite = ordinal
       try check(world, "write \(ordinal) of \(writes)")

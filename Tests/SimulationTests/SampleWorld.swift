@@ -39,6 +39,7 @@ final class SampleWorld: MigrationObserver {
     options.deviceCount = deviceCount
     options.seed = seed
     options.marksVCPUWrites = true
+    options.devicePageCountMax = 4
     self.options = options
     faults = FaultPlan()
     deviceFaults = DeviceFaults()

@@ -19,6 +19,7 @@ struct MigrateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "migrate",
     abstract: "Migrates a machine live, and compares every byte of it afterwards.",
+    usage: "smudge migrate --sample [OPTIONS]",
     discussion: """
       The sample machine has devices behind a virtual IOMMU in three containers: dirty bits of the
       IOMMU, pages pinned by a mediated device, a device that logs its own DMA in a few ranges. What

@@ -8,6 +8,7 @@ struct ReceiveCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "receive",
     abstract: "Waits for a sample machine, takes it in, and has it compared byte for byte.",
+    usage: "smudge receive --listen ADDRESS [OPTIONS]",
     discussion: "Give the same --memory and --devices as the source, or it is refused by name.")
 
   @Option(help: "Where to wait: unix:PATH or tcp:HOST:PORT.")

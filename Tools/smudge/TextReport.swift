@@ -36,7 +36,7 @@ enum TextReport {
   private static func rounds(_ report: MigrationReport) {
     var rows = [
       [
-        "ROUND", "SENT", "ZERO", "DIRTIED", "REMAINING", "SYNC ms", "SYNC CALLS", "MAP CALLS",
+        "ROUND", "SENT", "ZERO", "DIRTIED", "REMAINING", "SYNC ms", "CALLS", "MAP CALLS",
         "TIME ms", "DOWN ms",
       ]
     ]
@@ -119,7 +119,7 @@ enum TextReport {
   private static func containers(_ result: SampleRun.Result) {
     var rows = [
       [
-        "CONTAINER", "SCOPES", "MAPS", "UNMAPS", "SYNC CALLS", "MAP CALLS", "DEVICE", "UNMAP",
+        "CONTAINER", "SCOPES", "MAPS", "UNMAPS", "CALLS", "MAP CALLS", "DEVICE", "UNMAP",
         "CONSERV",
       ]
     ]

@@ -22,7 +22,7 @@ extension SampleMachine {
         kind: kind, id: id, backend: backend, listener: listener, options: options,
         layout: ram.layout)
       for (place, index) in own.enumerated() {
-        let hardware = models[index].hardware(names[place], options.deviceFaults)
+        let hardware = models[index].hardware(names[place], options)
         let picker = SampleBuffers(
           container.driver.buffers, seed: options.seed &+ UInt64(index) &* 0x9e37)
         let traffic = DMATraffic(

@@ -17,6 +17,8 @@ public struct SampleOptions: Sendable {
   public var iommuEventsPerSecond: UInt64 = 8_000
   /// DMA writes of each device in a second.
   public var deviceWritesPerSecond: UInt64 = 4_000
+  /// Pages of 4 KiB of each device's own memory, at most.
+  public var devicePageCountMax = 256
   /// Steps of the tracker left out, so that the verdict can be seen to fail.
   public var omitting: Set<TrackerOmission> = []
 
