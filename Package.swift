@@ -45,7 +45,7 @@ let levels0to3 = [
   "EventTrace",
   "DirtyTracker", "DeviceMigration",
 ]
-let level4 = ["MigrationTransport", "CPUDirty", "Simulation"]
+let level4 = ["MigrationTransport", "NodeThreads", "CPUDirty", "Simulation"]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
 /// that says so, so that everything builds without them.
@@ -109,8 +109,11 @@ targets += module(
   tests: ["Simulation", "DirtyTracker"])
 // level 4
 targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
+targets += module("NodeThreads", levels0to3 + ["CNuma"])
 targets += module("CPUDirty", levels0to3 + ["CSmudgeLinux"])
-targets += module("Simulation", levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport"])
+targets += module(
+  "Simulation",
+  levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport", "NodeThreads"])
 // level 6
 targets += [
   tool(
@@ -138,7 +141,8 @@ targets += [
 let package = Package(
   name: "smudge",
   products: [
-    .library(name: "Smudge", targets: levels0to3 + ["MigrationTransport", "CPUDirty"]),
+    .library(
+      name: "Smudge", targets: levels0to3 + ["MigrationTransport", "NodeThreads", "CPUDirty"]),
     .executable(name: "smudge", targets: ["smudge"]),
     .executable(name: "smudge-bench", targets: ["smudge-bench"]),
   ],
