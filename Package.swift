@@ -139,6 +139,9 @@ targets += [
     ]),
     path: "Tests/ExampleTests", swiftSettings: strict),
   .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: strict),
+  .testTarget(
+    name: "SystemTests", dependencies: named(["smudge"] + levels0to3 + ["MigrationTransport"]),
+    path: "Tests/SystemTests", swiftSettings: strict),
 ]
 
 let package = Package(

@@ -66,4 +66,9 @@ extension DirtyTracker {
   }
 
   public func resetAllDirty() { taking(.allDirtyReset) { log.resetAllDirty() } }
+
+  @discardableResult
+  public func markEverything() -> MarkCount {
+    taking(.everythingMarked) { log.markEverything(by: .conservative(nil)) }
+  }
 }

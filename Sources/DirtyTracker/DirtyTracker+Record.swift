@@ -27,12 +27,18 @@ extension DirtyTracker {
     }
     return TraceConfiguration(
       pageSize: policy.pageSize, sendsPinnedEveryRound: policy.pinnedPages == .everyRound,
-      trustsGuest: policy.twoStepUnmap == .trustGuest, rearmPageCount: policy.rearmPageCount,
-      omissionMask: mask)
+      omissionMask: mask,
+      trustsGuest: policy.twoStepUnmap == .trustGuest, rearmPageCount: policy.rearmPageCount)
   }
 }
 
 extension TrackedContainer {
+  /// As it is now.
+  var traced: TraceContainer {
+    let space = book.withLock { (book: inout ContainerBook) in book.addressSpace }
+    return TraceContainer(backend, ownership: ownership, addressSpace: space)
+  }
+
   /// Records what a call that succeeded reported; nothing when it reported nothing.
   func answered(_ call: BackendAnswer.Call, log index: Int? = nil, _ bitmap: borrowing QueryBitmap)
   {

@@ -18,13 +18,11 @@ public struct TrackerReplay {
   private let answers = RecordedAnswers()
   private var isInTransaction = false
 
-  /// - Parameters:
-  ///   - log: an empty log, without regions.
-  ///   - policy: for a record that does not go back to the tracker's making and so states none.
+  /// - Parameter log: an empty log, without regions, of the page size the trace has.
   public static func replay(
-    _ events: [TrackerEvent], into log: GuestDirtyLog, policy: TrackerPolicy = .init()
+    _ events: [TrackerEvent], into log: GuestDirtyLog
   ) -> TrackerReplay {
-    var replay = TrackerReplay(events.first, log, policy)
+    var replay = TrackerReplay(events.first, log)
     var index = 0
     while index < events.count {
       let event = events[index]
@@ -43,8 +41,20 @@ public struct TrackerReplay {
     return replay
   }
 
-  private init(_ first: TrackerEvent?, _ log: GuestDirtyLog, _ policy: TrackerPolicy) {
-    var policy = policy
+  /// The same from a trace file, which has to go back to the making of the tracker. One that is cut
+  /// or damaged gives the state as of its last sound event.
+  /// - Throws: ``TraceRefusal``.
+  public static func replay(_ trace: TraceReader) throws(TraceRefusal) -> TrackerReplay {
+    guard trace.firstSequence == 0 else { throw .eventsMissing(trace.firstSequence) }
+    guard case .trackerMade(let configuration)? = trace.events.first?.event else {
+      throw .noBeginning
+    }
+    return replay(
+      trace.events.map(\.event), into: GuestDirtyLog(pageSize: configuration.pageSize))
+  }
+
+  private init(_ first: TrackerEvent?, _ log: GuestDirtyLog) {
+    var policy = TrackerPolicy()
     var omitting: Set<TrackerOmission> = []
     if case .trackerMade(let configuration)? = first {
       policy.pageSize = configuration.pageSize
@@ -68,8 +78,8 @@ public struct TrackerReplay {
     switch event {
     case .containerAdded(let number, let container): add(number, container)
     case .containerRemoved(let number): try? tracker.removeContainer(ContainerID(number))
-    case .attachmentChanged(let number, let logs):
-      containers[number]?.attach(logs)
+    case .attachmentChanged(let number, let container):
+      containers[number]?.attach(container)
       try? tracker.attachmentChanged(ContainerID(number))
     case .addressSpaceSwitched(let number, let isIdentity):
       try? tracker.switchAddressSpace(ContainerID(number), to: isIdentity ? .identity : .remapped)
@@ -79,8 +89,8 @@ public struct TrackerReplay {
     case .unmappedByVMM(let number, let iova, let answer): unmapped(number, iova, answer)
     case .translationsReplayed(let number, let mappings):
       try? tracker.iommuReplay(ContainerID(number), mappings)
-    case .deviceWrote(let number, let iova, let since):
-      tracker.deviceWrote(ContainerID(number), iova, since: since)
+    case .deviceWrote(let number, let iova, let generation):
+      tracker.deviceWrote(ContainerID(number), iova, since: generation)
     case .vcpuWrote(let range): tracker.vcpuWrote(range)
     case .vcpuCollected(let ranges, let failure):
       for range in ranges { tracker.vcpuWrote(range) }

@@ -24,8 +24,9 @@ extension PayloadReader {
     case .addressSpaceSwitched:
       return .addressSpaceSwitched(container: container, isIdentity: try Self.isSet(slot))
     case .deviceWrote:
-      let since = try Self.isSet(slot) ? Generation(slot.third) : nil
-      return .deviceWrote(container: container, iova: try iova(slot), since: since)
+      return .deviceWrote(
+        container: container, iova: try iova(slot),
+        since: try Self.isSet(slot) ? Generation(slot.third) : nil)
     case .vcpuWrote: return .vcpuWrote(try gpa(slot))
     case .vcpuCollected: return .vcpuCollected(try ranges(GPA.self), failure: try failure())
     case .synced: return .synced(isFinal: try Self.isSet(slot))
@@ -33,7 +34,8 @@ extension PayloadReader {
     case .trackerMade: return .trackerMade(try configuration(slot))
     case .containerAdded: return .containerAdded(container: container, try self.container())
     case .containerRemoved: return .containerRemoved(container: container)
-    case .attachmentChanged: return .attachmentChanged(container: container, logs: try logs())
+    case .attachmentChanged:
+      return .attachmentChanged(container: container, try self.container())
     default: return try decodeListener(kind, slot)
     }
   }
@@ -68,6 +70,7 @@ extension PayloadReader {
     case .putBackAll: return .putBackAll(consumer: slot.first)
     case .allMarkedDirty: return .allMarkedDirty(reason: try string())
     case .allDirtyReset: return .allDirtyReset
+    case .everythingMarked: return .everythingMarked
     default: throw .outOfRange
     }
   }
@@ -94,13 +97,13 @@ extension PayloadReader {
 
   private func configuration(_ slot: EventSlot) throws(PayloadFault) -> TraceConfiguration {
     guard let pageSize = PageSize(bytes: slot.first), let mask = UInt8(exactly: slot.second),
-      slot.flags & ~(ConfigurationFlag.pinnedEveryRound | ConfigurationFlag.trustsGuest) == 0
+      slot.flags & ~ConfigurationFlag.all == 0
     else { throw .outOfRange }
     return TraceConfiguration(
       pageSize: pageSize,
-      sendsPinnedEveryRound: slot.flags & ConfigurationFlag.pinnedEveryRound != 0,
-      trustsGuest: slot.flags & ConfigurationFlag.trustsGuest != 0,
-      rearmPageCount: slot.third, omissionMask: mask)
+      sendsPinnedEveryRound: slot.flags & ConfigurationFlag.sendsPinnedEveryRound != 0,
+      omissionMask: mask, trustsGuest: slot.flags & ConfigurationFlag.trustsGuest != 0,
+      rearmPageCount: slot.third)
   }
 
   private mutating func answer(_ slot: EventSlot) throws(PayloadFault) -> BackendAnswer {

@@ -13,24 +13,18 @@ extension PayloadWriter {
     case .translationsReplayed(let container, let live): replayed(container, live)
     case .addressSpaceSwitched(let container, let isIdentity):
       EventSlot(.addressSpaceSwitched, flags: isIdentity ? 1 : 0, container: container)
-    case .deviceWrote(let container, let iova, let since):
+    case .deviceWrote(let container, let iova, let generation):
       EventSlot(
-        .deviceWrote, flags: since == nil ? 0 : 1, container: container, iova.first.rawValue,
-        iova.last.rawValue, since?.rawValue ?? 0)
+        .deviceWrote, flags: generation == nil ? 0 : 1, container: container,
+        iova.first.rawValue, iova.last.rawValue, generation?.rawValue ?? 0)
     case .vcpuWrote(let range): slot(.vcpuWrote, range)
     case .vcpuCollected(let runs, let failure): collected(runs, failure)
     case .synced(let isFinal): EventSlot(.synced, flags: isFinal ? 1 : 0)
     case .answered(let answer): encode(answer)
-    case .trackerMade(let configuration):
-      EventSlot(
-        .trackerMade,
-        flags: (configuration.sendsPinnedEveryRound ? ConfigurationFlag.pinnedEveryRound : 0)
-          | (configuration.trustsGuest ? ConfigurationFlag.trustsGuest : 0),
-        configuration.pageSize.bytes, UInt64(configuration.omissionMask),
-        configuration.rearmPageCount)
+    case .trackerMade(let configuration): made(configuration)
     case .containerAdded(let container, let description): added(container, description)
     case .containerRemoved(let container): EventSlot(.containerRemoved, container: container)
-    case .attachmentChanged(let container, let logs): attached(container, logs)
+    case .attachmentChanged(let container, let description): attached(container, description)
     default: encodeListener(event)
     }
   }
@@ -62,6 +56,7 @@ extension PayloadWriter {
     case .putBackAll(let consumer): EventSlot(.putBackAll, consumer)
     case .allMarkedDirty(let reason): named(.allMarkedDirty, reason)
     case .allDirtyReset: EventSlot(.allDirtyReset)
+    case .everythingMarked: EventSlot(.everythingMarked)
     default: preconditionFailure("an event that no encoder knows")
     }
   }
@@ -113,9 +108,18 @@ extension PayloadWriter {
     return EventSlot(.containerAdded, container: id)
   }
 
-  private mutating func attached(_ container: UInt16, _ logs: [TraceLog]) -> EventSlot {
-    self.logs(logs)
-    return EventSlot(.attachmentChanged, container: container)
+  private mutating func attached(_ id: UInt16, _ description: TraceContainer) -> EventSlot {
+    container(description)
+    return EventSlot(.attachmentChanged, container: id)
+  }
+
+  private func made(_ configuration: TraceConfiguration) -> EventSlot {
+    var flags: UInt8 = 0
+    if configuration.sendsPinnedEveryRound { flags |= ConfigurationFlag.sendsPinnedEveryRound }
+    if configuration.trustsGuest { flags |= ConfigurationFlag.trustsGuest }
+    return EventSlot(
+      .trackerMade, flags: flags, configuration.pageSize.bytes,
+      UInt64(configuration.omissionMask), configuration.rearmPageCount)
   }
 
   private mutating func harvested(
@@ -148,8 +152,9 @@ extension PayloadWriter {
 }
 
 enum ConfigurationFlag {
-  static let pinnedEveryRound: UInt8 = 1
+  static let sendsPinnedEveryRound: UInt8 = 1
   static let trustsGuest: UInt8 = 2
+  static let all: UInt8 = 3
 }
 
 enum AnswerFlag {

@@ -23,25 +23,23 @@ public protocol GuestDirtyTracking: AnyObject, Sendable {
   /// round.
   var heldBackPageCount: UInt64 { get }
 
-  // MARK: the log's readers
+  // MARK: reading the log
+  //
+  // A migration goes to the log by way of whoever keeps it, so that a record of what happened has
+  // its part too. Unless said otherwise each of these is the log's own.
 
-  // What ``GuestDirtyLog`` does by these names. By way of whoever keeps the log, because it may
-  // keep a record, too, and what readers do is part of the state.
-  func addConsumer(
-    _ name: String, startsDirty: Bool
-  ) throws(GuestDirtyLogError) -> ConsumerID
+  func addConsumer(_ name: String, startsDirty: Bool) throws(GuestDirtyLogError) -> ConsumerID
   func removeConsumer(_ consumer: ConsumerID)
-  func harvest(
-    for consumer: ConsumerID, pageCountMax: UInt64, runCountMax: Int
-  ) -> Harvest
+  func harvest(for consumer: ConsumerID, pageCountMax: UInt64, runCountMax: Int) -> Harvest
   func delivered(_ harvest: Harvest)
   @discardableResult func putBack(_ harvest: Harvest) -> MarkCount
   @discardableResult func putBackAll(for consumer: ConsumerID) -> MarkCount
-  func markAllDirtyForGood(because reason: String)
+  /// Takes the sticky mark away: a new attempt sends everything in any case.
   func resetAllDirty()
+  /// Every page counts as written.
+  @discardableResult func markEverything() -> MarkCount
 }
 
-/// For those that keep no record: the log itself.
 extension GuestDirtyTracking {
   public func addConsumer(
     _ name: String, startsDirty: Bool
@@ -65,11 +63,10 @@ extension GuestDirtyTracking {
   @discardableResult
   public func putBackAll(for consumer: ConsumerID) -> MarkCount { log.putBackAll(for: consumer) }
 
-  public func markAllDirtyForGood(because reason: String) {
-    log.markAllDirtyForGood(because: reason)
-  }
-
   public func resetAllDirty() { log.resetAllDirty() }
+
+  @discardableResult
+  public func markEverything() -> MarkCount { log.markEverything(by: .conservative(nil)) }
 }
 
 /// What one start, sync or stop did.
@@ -79,7 +76,10 @@ public struct SyncReport: Sendable, Hashable {
     public var name: String
     /// The scopes in use, the degraded ones included.
     public var scopes: [String]
+    /// Calls this start, sync or stop made.
     public var backendCallCount = 0
+    /// Calls for the guest's maps and unmaps since the report before.
+    public var mappingCallCount = 0
     /// Set bits that reached the log, and those of them that were clean before.
     public var dirtyPages: UInt64 = 0
     public var newlyDirtyPages: UInt64 = 0
@@ -101,5 +101,6 @@ public struct SyncReport: Sendable, Hashable {
   public init(isFinal: Bool = false) { self.isFinal = isFinal }
 
   public var backendCallCount: Int { containers.reduce(0) { $0 + $1.backendCallCount } }
+  public var mappingCallCount: Int { containers.reduce(0) { $0 + $1.mappingCallCount } }
   public var dirtyPages: UInt64 { containers.reduce(vcpuDirtyPages) { $0 &+ $1.dirtyPages } }
 }

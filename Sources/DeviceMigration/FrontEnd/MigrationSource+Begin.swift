@@ -45,8 +45,7 @@ extension MigrationSource {
     failedFromOutside = false
     isOutcomeUnknown = false
     bandwidth = BandwidthMeter()
-    rehearsalsLeft = max(
-      policy.rehearsedSendFailureCount, omitting.contains(.putBack) ? 1 : 0)
+    rehearsalsLeft = policy.rehearsedSendFailureCount
     answerNanoseconds = 0
     beganAt = clock()
     sourcesAtBegin = log.pagesBySource
@@ -100,6 +99,7 @@ extension MigrationSource {
 
   func take(_ sync: SyncReport) {
     report.backendCallCount &+= sync.backendCallCount
+    report.mappingCallCount &+= sync.mappingCallCount
     for sentence in sync.notes { note(sentence) }
   }
 

@@ -46,6 +46,7 @@ extension MigrationSource {
     take(round.sync)
     round.syncNanoseconds = now &- syncBegan
     round.backendCallCount = round.sync.backendCallCount
+    round.mappingCallCount = round.sync.mappingCallCount
     round.dirtiedPages = dirtied(since: sourcesAtRound)
     round.remainingBytesAtEnd = dirtyBytes
     round.nanoseconds = now &- openedAt

@@ -61,11 +61,14 @@ extension MigrationSource {
     let synced = clock()
     round.syncNanoseconds = synced &- began
     round.backendCallCount = round.sync.backendCallCount
+    round.mappingCallCount = round.sync.mappingCallCount
     report.downtime.finalSyncNanoseconds = round.syncNanoseconds
     if let reason = log.allDirtyReason {
       note("everything is sent again: \(reason)")
-      tracking.markAllDirtyForGood(because: reason)
+      tracking.markEverything()
     }
+    // Of the last pass: what is dropped earlier may be written, and so be sent, again.
+    if omitting.contains(.putBack) { rehearsalsLeft += 1 }
     round.remainingBytesAtBegin = dirtyBytes
     observer?.migration(
       .roundBegan(number: round.number, remainingBytes: round.remainingBytesAtBegin))
