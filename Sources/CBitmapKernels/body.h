@@ -5,9 +5,25 @@
 //   line_load_shifted(p, b)   the 512 bits from bit b of p on, 0 < b < 64; reads 9 words
 //   line_store, line_is_zero
 //   tally, tally_zero(), tally_line(&t, source, old), tally_hit(&t), tally_newly(&t)
+//   LINE_SPLIT                defined where the level has a line_split of its own
 //   MASKED_EDGE               defined where lanes can be masked (AVX-512 intrinsics)
 //
 // Included once per level, inside the `target` attribute of that level.
+
+#if !defined(LINE_SPLIT)
+// The 512 bits moved up by `shift`, 0 < shift < 512: what stays in the line, and what reaches into
+// the next one.
+INLINE void line_split(line bits, uint64_t shift, line *low, line *high) {
+  uint64_t from[8], into[16] = {0}, word = shift >> 6, bit = shift & 63;
+  line_store(from, bits);
+  for (uint64_t i = 0; i < 8; i++) {
+    into[i + word] |= from[i] << bit;
+    into[i + word + 1] |= from[i] >> 1 >> (63 - bit);
+  }
+  *low = line_load(into);
+  *high = line_load(into + 8);
+}
+#endif
 
 typedef struct counts {
   tally lines;

@@ -12,7 +12,8 @@ extension DirtyTracker {
     _ event: @autoclosure () -> TrackerEvent, _ body: () throws(E) -> R
   ) throws(E) -> R {
     guard let record = settings.record else { return try body() }
-    return try gate.withLock { (_) throws(E) -> R in
+    return try gate.withLock { (gate: inout sending Gate) throws(E) -> R in
+      gate.recent = nil
       record.append(event())
       return try body()
     }
