@@ -17,8 +17,8 @@ enum PlantedFaults {
     deinit { unsafe words.deallocate() }
   }
 
-  /// Begins on both threads at once and ends neither before the other: the sanitizer may forget what
-  /// a thread that is gone has done. The meeting is relaxed, so it orders nothing itself.
+  /// Begins on both threads at once and ends neither before the other: the sanitizer may forget
+  /// what a thread that is gone has done. The meeting is relaxed, so it orders nothing itself.
   private static func onTwoThreads(_ body: @escaping @Sendable (_ thread: Int) -> Void) throws {
     let met = Meetings()
     let threads = try (0..<2).map { number in

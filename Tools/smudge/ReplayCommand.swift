@@ -9,8 +9,8 @@ struct ReplayCommand: ParsableCommand {
     commandName: "replay",
     abstract: "Replays a recorded migration to the state its tracker had.",
     discussion: """
-      What the tracker was told and answered, as `smudge migrate --record FILE` wrote it, is given to
-      a fresh tracker. Equal digests are equal states, bit for bit.
+      What the tracker was told and answered, as `smudge migrate --record FILE` wrote it, is given
+      to a fresh tracker. Equal digests are equal states, bit for bit.
 
       Exit status: 0 replayed; 1 the trace is damaged, incomplete or went another way; 3 the file
       can not be read.

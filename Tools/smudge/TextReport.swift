@@ -57,8 +57,8 @@ enum TextReport {
     table(rows)
     Swift.print(
       "\nin all \(ByteCount.text(report.streamBytes)) in "
-        + "\(ByteCount.duration(report.totalNanoseconds)), backend calls: \(report.backendCallCount)"
-        + " by syncs, \(report.mappingCallCount) by maps and unmaps"
+        + "\(ByteCount.duration(report.totalNanoseconds)), "
+        + "backend calls: \(report.backendCallCount) by syncs, \(report.mappingCallCount) by maps and unmaps"
     )
   }
 
