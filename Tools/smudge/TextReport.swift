@@ -58,7 +58,8 @@ enum TextReport {
     Swift.print(
       "\nin all \(ByteCount.text(report.streamBytes)) in "
         + "\(ByteCount.duration(report.totalNanoseconds)), "
-        + "backend calls: \(report.backendCallCount) by syncs, \(report.mappingCallCount) by maps and unmaps"
+        + "backend calls: \(report.backendCallCount) by syncs, "
+        + "\(report.mappingCallCount) by maps and unmaps"
     )
   }
 
