@@ -19,6 +19,9 @@ public struct Mutex<Value: ~Copyable>: ~Copyable, Sendable {
   @usableFromInline struct Ordered: ~Copyable {
     @usableFromInline let turn = Atomic<UInt>(0)
     @usableFromInline var value: Value
+    /// A value of no bytes would have the address of what follows the lock, and the sanitizer would
+    /// take its use for one of that.
+    @usableFromInline let end: UInt8 = 0
 
     @inlinable init(_ value: consuming sending Value) { self.value = value }
   }
