@@ -52,6 +52,7 @@ import Testing
   @Test func `a reader of standard output that goes away does no harm`() throws {
     for option in ["--seed", "--json"] {
       let shell = Process()
+      shell.environment = Smudge.environment
       shell.executableURL = URL(fileURLWithPath: "/bin/bash")
       let more = option == "--json" ? "--json" : "--seed 4"
       shell.arguments = [
