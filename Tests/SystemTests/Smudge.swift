@@ -66,8 +66,16 @@ final class Smudge {
     try? FileManager.default.removeItem(at: folder)
   }
 
-  var output: String { (try? String(contentsOf: out, encoding: .utf8)) ?? "" }
-  var errors: String { (try? String(contentsOf: err, encoding: .utf8)) ?? "" }
+  var output: String { Self.text(of: out) }
+  var errors: String { Self.text(of: err) }
+
+  /// By a handle: Foundation's reading of a whole file leaks its buffer when the file is empty.
+  private static func text(of file: URL) -> String {
+    guard let handle = try? FileHandle(forReadingFrom: file),
+      let bytes = try? handle.readToEnd()
+    else { return "" }
+    return String(decoding: bytes, as: UTF8.self)
+  }
 
   /// Waits until it has said `text`, or has ended, or for too long.
   func waits(for text: String, seconds: Double = 60) -> Bool {
