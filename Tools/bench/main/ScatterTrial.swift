@@ -12,14 +12,23 @@ final class ScatterTrial {
   private let peerTarget: Words
   private var isVerified = false
 
-  init(mappings: [Mapping], windowPages: Int, targetPages: Int, percent: Int) throws {
+  /// - Parameter grain: words of the source that are dirty as a whole or not at all; 0: each page
+  ///   for itself.
+  init(
+    mappings: [Mapping], windowPages: Int, targetPages: Int, percent: Int, grain: Int = 0
+  ) throws {
     self.mappings = mappings
     self.peerMappings = mappings.map(bench_mapping.init)
     let words = (windowPages + 63) / 64
     source = Words(count: words)
     var random = SplitMix(state: UInt64(percent))
     let limit = UInt64.max / 100 * UInt64(percent)
-    source.fill { _ in
+    var whole: UInt64 = 0
+    source.fill { word in
+      if grain > 0 {
+        if word % grain == 0 { whole = random.next() < limit ? .max : 0 }
+        return whole
+      }
       if percent == 25 { return random.next() & random.next() }
       return (0..<64 as Range<UInt64>).reduce(0) { $0 | (random.next() < limit ? 1 &<< $1 : 0) }
     }
