@@ -37,6 +37,7 @@ final class FakeKernel: VFIOCalls {
     var devices: [String: FakeDevice] = [:]
     var isViable = true
     var container: FakeContainer?
+    var isOpen = false
   }
 
   struct State {
@@ -91,12 +92,12 @@ final class FakeKernel: VFIOCalls {
       return state.fault?.ordinal == state.calls.count ? state.fault : nil
     }
     guard let fault else { return effect() }
-    if fault.moment == .after {
-      let result = effect()
+    // A map that fails is undone, whenever it fails.
+    if fault.moment == .after, name != "\(VFIORequest.mapDMA)" {
+      let before = state.withLock { Set($0.objects.keys) }
+      _ = effect()
       // A descriptor that was made and can not be told of does not stay.
-      if name == "open" || name == "\(VFIORequest.getDevice)", result >= 0 {
-        close(Int32(result))
-      }
+      for made in state.withLock({ Set($0.objects.keys) }).subtracting(before) { close(made) }
     }
     return -Int(fault.errno)
   }
@@ -107,7 +108,9 @@ final class FakeKernel: VFIOCalls {
     Int32(
       call("open", -1, Array(path.utf8)) {
         if path == "/dev/vfio/vfio" { return Int(add(.container(container))) }
-        guard state.withLock({ $0.groups[path] }) != nil else { return -2 }
+        guard let group = state.withLock({ $0.groups[path] }) else { return -2 }
+        if group.isOpen { return -16 }
+        state.withLock { $0.groups[path]?.isOpen = true }
         return Int(add(.group(path)))
       })
   }
@@ -115,7 +118,10 @@ final class FakeKernel: VFIOCalls {
   func close(_ descriptor: Int32) {
     let object = state.withLock { $0.objects.removeValue(forKey: descriptor) }
     if case .group(let path) = object {
-      state.withLock { $0.groups[path]?.container = nil }
+      state.withLock {
+        $0.groups[path]?.container = nil
+        $0.groups[path]?.isOpen = false
+      }
     }
     if case .session(let session) = object { session.close() }
     precondition(object != nil, "descriptor \(descriptor) is closed twice")
@@ -146,7 +152,7 @@ final class FakeKernel: VFIOCalls {
       case nil: -9
       }
     }
-    FakeMemory.store(bytes.bytes, to: &argument)
+    if result >= 0 { FakeMemory.store(bytes.bytes, to: &argument) }
     return Int32(result)
   }
 
