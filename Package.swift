@@ -45,7 +45,7 @@ let levels0to3 = [
   "EventTrace",
   "DirtyTracker", "DeviceMigration",
 ]
-let level4 = ["MigrationTransport", "NodeThreads", "CPUDirty", "Simulation"]
+let level4 = ["MigrationTransport", "NodeThreads", "CPUDirty", "VFIOKernel", "Simulation"]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
 /// that says so, so that everything builds without them.
@@ -112,6 +112,9 @@ targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
 targets += module("NodeThreads", levels0to3 + ["CNuma"])
 targets += module("CPUDirty", levels0to3 + ["CSmudgeLinux"])
 targets += module(
+  "VFIOKernel", levels0to3 + ["CSmudgeLinux"],
+  tests: ["Simulation", "CKernelHeaders"])
+targets += module(
   "Simulation",
   levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport", "NodeThreads"])
 // level 6
@@ -128,6 +131,9 @@ targets += [
 ]
 // tests that belong to no one module
 targets += [
+  .target(
+    name: "CKernelHeaders", dependencies: ["CSmudgeLinux"], path: "Tests/CKernelHeaders",
+    cSettings: [.unsafeFlags(["-Wall", "-Werror"])]),
   .target(
     name: "TestSupport",
     dependencies: named(["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer"]),
@@ -148,7 +154,8 @@ let package = Package(
   name: "smudge",
   products: [
     .library(
-      name: "Smudge", targets: levels0to3 + ["MigrationTransport", "NodeThreads", "CPUDirty"]),
+      name: "Smudge",
+      targets: levels0to3 + ["MigrationTransport", "NodeThreads", "CPUDirty", "VFIOKernel"]),
     .executable(name: "smudge", targets: ["smudge"]),
     .executable(name: "smudge-bench", targets: ["smudge-bench"]),
   ],
