@@ -45,7 +45,7 @@ let levels0to3 = [
   "EventTrace",
   "DirtyTracker", "DeviceMigration",
 ]
-let level4 = ["MigrationTransport", "CPUDirty", "Simulation"]
+let level4 = ["MigrationTransport", "CPUDirty", "IOMMUFD", "Simulation"]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
 /// that says so, so that everything builds without them.
@@ -110,6 +110,10 @@ targets += module(
 // level 4
 targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
 targets += module("CPUDirty", levels0to3 + ["CSmudgeLinux"])
+targets += module(
+  "IOMMUFD",
+  ["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "CSmudgeLinux"],
+  tests: ["Simulation", "DirtyTracker", "GuestDirtyLog"])
 targets += module("Simulation", levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport"])
 // level 6
 targets += [
@@ -135,7 +139,7 @@ targets += [
 let package = Package(
   name: "smudge",
   products: [
-    .library(name: "Smudge", targets: levels0to3 + ["MigrationTransport", "CPUDirty"]),
+    .library(name: "Smudge", targets: levels0to3 + ["MigrationTransport", "CPUDirty", "IOMMUFD"]),
     .executable(name: "smudge", targets: ["smudge"]),
     .executable(name: "smudge-bench", targets: ["smudge-bench"]),
   ],
