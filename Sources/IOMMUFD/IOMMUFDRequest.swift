@@ -6,7 +6,8 @@ public struct IOMMUFDRequest: Hashable, Sendable, CustomStringConvertible {
   /// The kernel's name: `IOMMU_IOAS_MAP`.
   public let name: String
 
-  init(_ number: Int, _ name: String) {
+  /// For requests this module does not make, as of the kernel's test interface.
+  public init(_ number: Int, _ name: String) {
     self.number = UInt32(number)
     self.name = name
   }
