@@ -109,7 +109,8 @@ targets += module(
   tests: ["Simulation", "DirtyTracker"])
 // level 4
 targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
-targets += module("CPUDirty", levels0to3 + ["CSmudgeLinux"])
+targets += module(
+  "CPUDirty", levels0to3 + ["CSmudgeLinux"], tests: ["CTestLinux", "Simulation"])
 targets += module(
   "IOMMUFD",
   ["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "CSmudgeLinux"],
@@ -129,6 +130,12 @@ targets += [
 ]
 // tests that belong to no one module
 targets += [
+  .target(
+    name: "CTestLinux", path: "Tests/CTestLinux",
+    cSettings: [.unsafeFlags(["-O2", "-Wall", "-Werror"])]),
+  .target(
+    name: "KernelTestSupport", dependencies: named(["Addressing", "CSmudgeLinux", "CTestLinux", "IOMMUFD"]),
+    path: "Tests/KernelTestSupport", swiftSettings: strict),
   .target(
     name: "TestSupport",
     dependencies: named(["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer"]),

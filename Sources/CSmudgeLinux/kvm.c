@@ -59,6 +59,27 @@ _Static_assert(DO_GET_LOG == 0x4010AE42, "KVM_GET_DIRTY_LOG");
 _Static_assert(DO_CLEAR_LOG == 0xC018AEC0, "KVM_CLEAR_DIRTY_LOG");
 _Static_assert(DO_RESET_RINGS == 0xAEC7, "KVM_RESET_DIRTY_RINGS");
 
+// And what this machine's headers say, where they are new enough.
+#if __has_include(<linux/kvm.h>)
+#include <linux/kvm.h>
+#define SAME(ours, theirs) _Static_assert(ours == theirs, #theirs)
+SAME(DO_CHECK_EXTENSION, KVM_CHECK_EXTENSION);
+SAME(DO_ENABLE_CAP, KVM_ENABLE_CAP);
+SAME(DO_SET_MEMORY, KVM_SET_USER_MEMORY_REGION);
+SAME(DO_GET_LOG, KVM_GET_DIRTY_LOG);
+SAME(SMUDGE_KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_LOG_DIRTY_PAGES);
+#ifdef KVM_CLEAR_DIRTY_LOG
+SAME(DO_CLEAR_LOG, KVM_CLEAR_DIRTY_LOG);
+SAME(SMUDGE_KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2);
+#endif
+#ifdef KVM_RESET_DIRTY_RINGS
+SAME(DO_RESET_RINGS, KVM_RESET_DIRTY_RINGS);
+SAME(RING_PAGE_OFFSET, KVM_DIRTY_LOG_PAGE_OFFSET);
+SAME(SMUDGE_KVM_CAP_DIRTY_LOG_RING, KVM_CAP_DIRTY_LOG_RING);
+SAME(sizeof(smudge_kvm_dirty_gfn), sizeof(struct kvm_dirty_gfn));
+#endif
+#endif
+
 static int answer(int result) { return result < 0 ? -errno : result; }
 
 int smudge_kvm_check_extension(int vm, uint32_t capability) {
