@@ -110,7 +110,7 @@ targets += module(
 // level 4
 targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
 targets += module(
-  "CPUDirty", levels0to3 + ["CSmudgeLinux"], tests: ["CTestLinux", "Simulation"])
+  "CPUDirty", levels0to3 + ["CSmudgeLinux"], tests: ["KernelTestSupport", "Simulation"])
 targets += module(
   "IOMMUFD",
   ["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "CSmudgeLinux"],
@@ -134,7 +134,8 @@ targets += [
     name: "CTestLinux", path: "Tests/CTestLinux",
     cSettings: [.unsafeFlags(["-O2", "-Wall", "-Werror"])]),
   .target(
-    name: "KernelTestSupport", dependencies: named(["Addressing", "CSmudgeLinux", "CTestLinux", "IOMMUFD"]),
+    name: "KernelTestSupport",
+    dependencies: named(["Addressing", "CSmudgeLinux", "CTestLinux", "GuestDirtyLog", "IOMMUFD"]),
     path: "Tests/KernelTestSupport", swiftSettings: strict),
   .target(
     name: "TestSupport",

@@ -53,10 +53,9 @@ public final class KVMBitmapSource: CPUDirtySource {
   ) {
     precondition(
       slots.allSatisfy { $0.gpa.isAligned(to: pageSize) }, "a slot consists of whole pages")
-    let canBeManual =
-      calls.checkExtension(vm, UInt32(SMUDGE_KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2))
-      & Int32(SMUDGE_KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE)
-    self.clearing = clearing ?? (canBeManual > 0 ? .manual : .automatic)
+    let known = calls.checkExtension(vm, UInt32(SMUDGE_KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2))
+    let canBeManual = known > 0 && known & Int32(SMUDGE_KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE) != 0
+    self.clearing = clearing ?? (canBeManual ? .manual : .automatic)
     name = "KVM dirty bitmap" + (self.clearing == .manual ? ", cleared by hand" : "")
     machine = KVMMachine(name: name, vm: vm, slots: slots, pageSize: pageSize, calls: calls)
   }
@@ -105,9 +104,10 @@ public final class KVMBitmapSource: CPUDirtySource {
       for slot in machine.slots {
         try take(slot, &state.words) { words in
           let count = slot.gpa.pageCount(machine.pageSize)
-          pages &+= log.merge(
-            words: words.span, bitCount: count, at: slot.gpa.first, by: .vcpu
-          ).dirtyPages
+          pages &+=
+            log.merge(
+              words: words.span, bitCount: count, at: slot.gpa.first, by: .vcpu
+            ).dirtyPages
         }
       }
       return pages

@@ -12,6 +12,9 @@ import Locking
 /// 3. Entries are taken in order, none is skipped, each once.
 /// 4. A collection that fails has marked all it took. An entry that lies in no slot is a failure:
 ///    the page it means is not known.
+/// 5. A ring found full to its last entry was overrun: KVM keeps some in reserve, but a vCPU whose
+///    instructions it emulates does not leave in time, and older entries are written over. KVM's
+///    place in the ring and ours then differ for good, so from there on everything fails.
 ///
 /// A vCPU whose ring is full leaves KVM_RUN with KVM_EXIT_DIRTY_RING_FULL until somebody collects;
 /// the VMM then does, into the same log.
@@ -39,6 +42,8 @@ public final class KVMRingSource: CPUDirtySource {
 
   /// Where the rings were left by a `stop`: KVM keeps its own place for as long as the vCPUs live.
   private let positions: Mutex<[UInt32]>
+  /// By vCPU descriptor, the ring that was overrun.
+  private let overrun = Mutex<Int32?>(nil)
 
   /// - Parameters:
   ///   - vcpus: descriptors, that stay open as long as this is used; nobody else takes from their
@@ -61,6 +66,7 @@ public final class KVMRingSource: CPUDirtySource {
   public func start() throws(CPUDirtyError) {
     try state.withLock { (state: inout State?) throws(CPUDirtyError) in
       if state != nil { return }
+      try checkOverrun()
       var started = State(rings: try mapRings())
       do throws(CPUDirtyError) {
         try machine.enableLogging()
@@ -138,11 +144,16 @@ public final class KVMRingSource: CPUDirtySource {
   private func take(_ state: inout State) throws(CPUDirtyError) {
     state.entries.removeAll(keepingCapacity: true)
     for index in state.rings.indices {
+      let before = state.entries.count
       machine.calls.takeEntries(
         state.rings[index].address, entryCount: ring.entryCount,
         position: &state.rings[index].position, into: &state.entries)
+      if state.entries.count - before >= Int(ring.entryCount) {
+        overrun.withLock { $0 = vcpus[index] }
+      }
     }
     state.unreset += state.entries.count
+    try checkOverrun()
     // A signal ends a reset early.
     while state.unreset > 0 {
       let result = machine.calls.resetDirtyRings(machine.vm)
@@ -155,6 +166,15 @@ public final class KVMRingSource: CPUDirtySource {
       }
       state.unreset -= min(Int(result), state.unreset)
     }
+  }
+
+  private func checkOverrun() throws(CPUDirtyError) {
+    guard let vcpu = overrun.withLock({ $0 }) else { return }
+    throw machine.failed(
+      "collect", 0, nil,
+      "the ring of vCPU descriptor \(vcpu), of \(ring.entryCount) entries, was overrun; what it held"
+        + " is lost and it is of no use any more, so everything counts as written; make larger rings,"
+        + " or use KVMBitmapSource")
   }
 
   private func page(of entry: KVMRingEntry) -> GPARange? {
