@@ -45,7 +45,7 @@ let levels0to3 = [
   "EventTrace",
   "DirtyTracker", "DeviceMigration",
 ]
-let level4 = ["MigrationTransport", "CPUDirty", "IOMMUFD", "Simulation"]
+let level4 = ["MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "Simulation"]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
 /// that says so, so that everything builds without them.
@@ -83,7 +83,7 @@ func benchPeers() -> Target {
 var targets: [Target] = []
 // level 0
 targets += module("Addressing")
-targets += module("Locking", tests: nil)
+targets += module("Locking", tests: ["Simulation", "CBitmapKernels"])
 targets += ["CBitmapKernels", "CChecksum", "CSmudgeLinux"].map(cModule)
 targets.append(
   .systemLibrary(
@@ -102,20 +102,23 @@ targets += module(
     "Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog",
     "EventTrace",
   ],
-  tests: ["Simulation"])
+  tests: ["Simulation", "DeviceMigration"])
 targets += module(
   "DeviceMigration",
   ["Addressing", "Locking", "CChecksum", "PageBitmap", "DMAContainer", "GuestDirtyLog"],
   tests: ["Simulation", "DirtyTracker"])
 // level 4
 targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
+targets += module("NodeThreads", levels0to3 + ["CNuma"])
 targets += module(
   "CPUDirty", levels0to3 + ["CSmudgeLinux"], tests: ["KernelTestSupport", "Simulation"])
 targets += module(
   "IOMMUFD",
   ["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "CSmudgeLinux"],
   tests: ["Simulation", "DirtyTracker", "GuestDirtyLog"])
-targets += module("Simulation", levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport"])
+targets += module(
+  "Simulation",
+  levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport", "NodeThreads"])
 // level 6
 targets += [
   tool(
@@ -141,13 +144,24 @@ targets += [
     name: "TestSupport",
     dependencies: named(["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer"]),
     path: "Tests/TestSupport", swiftSettings: strict),
+  .testTarget(
+    name: "ExampleTests",
+    dependencies: named([
+      "Addressing", "DMAContainer", "DirtyTracker", "GuestDirtyLog", "Simulation",
+    ]),
+    path: "Tests/ExampleTests", swiftSettings: strict),
   .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: strict),
+  .testTarget(
+    name: "SystemTests", dependencies: named(["smudge"] + levels0to3 + ["MigrationTransport"]),
+    path: "Tests/SystemTests", swiftSettings: strict),
 ]
 
 let package = Package(
   name: "smudge",
   products: [
-    .library(name: "Smudge", targets: levels0to3 + ["MigrationTransport", "CPUDirty", "IOMMUFD"]),
+    .library(
+      name: "Smudge",
+      targets: levels0to3 + ["MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD"]),
     .executable(name: "smudge", targets: ["smudge"]),
     .executable(name: "smudge-bench", targets: ["smudge-bench"]),
   ],

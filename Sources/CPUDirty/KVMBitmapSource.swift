@@ -18,8 +18,8 @@ import Locking
 /// 4. A clear begins at a multiple of 64 pages, and is of a multiple of 64, or ends the slot.
 /// 5. A collection that fails has marked all it read, cleared or not.
 ///
-/// KVM does not see what the VMM writes itself, nor devices. The slots stay as they are from `start`
-/// to `stop`: to set a slot that is gone would make it anew.
+/// KVM does not see what the VMM writes itself, nor devices. The slots stay as they are from
+/// `start` to `stop`: to set a slot that is gone would make it anew.
 ///
 /// States:
 ///

@@ -172,9 +172,9 @@ public final class KVMRingSource: CPUDirtySource {
     guard let vcpu = overrun.withLock({ $0 }) else { return }
     throw machine.failed(
       "collect", 0, nil,
-      "the ring of vCPU descriptor \(vcpu), of \(ring.entryCount) entries, was overrun; what it held"
-        + " is lost and it is of no use any more, so everything counts as written; make larger rings,"
-        + " or use KVMBitmapSource")
+      "the ring of vCPU descriptor \(vcpu), of \(ring.entryCount) entries, was overrun; what it"
+        + " held is lost and it is of no use any more, so everything counts as written; make larger"
+        + " rings, or use KVMBitmapSource")
   }
 
   private func page(of entry: KVMRingEntry) -> GPARange? {

@@ -2,7 +2,7 @@ import Addressing
 import CPUDirty
 import Locking
 
-/// KVM in a few lines: what a guest wrote is dirty until read, cleared or reset. Makes one call fail.
+/// KVM in a few lines: what a guest wrote is dirty until read, cleared or reset. One call may fail.
 final class FakeKVM: KVMCalls {
   struct State {
     var logging: Set<UInt32> = []

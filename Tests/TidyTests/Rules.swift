@@ -10,14 +10,14 @@ enum Rules {
     "DMAContainer": 2, "GuestDirtyLog": 2,
     "DirtyTracker": 3, "DeviceMigration": 3, "EventTrace": 3,
     "VFIOKernel": 4, "IOMMUFD": 4, "VFIOUser": 4, "CPUDirty": 4, "Simulation": 4,
-    "MigrationTransport": 4,
+    "MigrationTransport": 4, "NodeThreads": 4,
     "TrackerService": 5, "TrackerReport": 5, "SmudgeABI": 5,
   ]
 
   /// Imports of an equal level that DESIGN allows by name, and those of records/0001.
   static let sameLevel: Set<[String]> = [
     ["DirtyTracker", "EventTrace"], ["Simulation", "CPUDirty"],
-    ["Simulation", "MigrationTransport"],
+    ["Simulation", "MigrationTransport"], ["Simulation", "NodeThreads"],
   ]
 
   /// What a module below the service may import from outside the project.
@@ -75,6 +75,19 @@ enum Rules {
       if own <= 3 { return outsideAllowed[module]?.contains(imported) == true ? nil : imported }
       return own == 4 && imported.hasPrefix("Foundation") ? imported : nil
     }
+  }
+
+  /// Tools/test leaves out the runner of XCTest.
+  static func importsXCTest(_ file: SourceFile) -> Bool {
+    file.lines.contains { $0.contains(/^(?:@?\w+ )*import XCTest\b/) }
+  }
+
+  /// What a script lacks to stop at its first failure, whoever starts it.
+  static func scriptFaults(_ file: SourceFile) -> [String] {
+    var faults: [String] = []
+    if file.lines.first != "#!/usr/bin/env bash" { faults.append("not started with bash") }
+    if !file.lines.contains("set -euo pipefail") { faults.append("goes on after a failure") }
+    return faults
   }
 
   static func leftForLater(_ file: SourceFile) -> [Int] {
