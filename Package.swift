@@ -45,7 +45,9 @@ let levels0to3 = [
   "EventTrace",
   "DirtyTracker", "DeviceMigration",
 ]
-let level4 = ["MigrationTransport", "NodeThreads", "CPUDirty", "VFIOKernel", "Simulation"]
+let level4 = [
+  "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel", "Simulation",
+]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
 /// that says so, so that everything builds without them.
@@ -110,7 +112,12 @@ targets += module(
 // level 4
 targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
 targets += module("NodeThreads", levels0to3 + ["CNuma"])
-targets += module("CPUDirty", levels0to3 + ["CSmudgeLinux"])
+targets += module(
+  "CPUDirty", levels0to3 + ["CSmudgeLinux"], tests: ["KernelTestSupport", "Simulation"])
+targets += module(
+  "IOMMUFD",
+  ["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "CSmudgeLinux"],
+  tests: ["Simulation", "DirtyTracker", "GuestDirtyLog"])
 targets += module(
   "VFIOKernel", levels0to3 + ["CSmudgeLinux"],
   tests: ["Simulation", "CKernelHeaders"])
@@ -135,6 +142,13 @@ targets += [
     name: "CKernelHeaders", dependencies: ["CSmudgeLinux"], path: "Tests/CKernelHeaders",
     cSettings: [.unsafeFlags(["-Wall", "-Werror"])]),
   .target(
+    name: "CTestLinux", path: "Tests/CTestLinux",
+    cSettings: [.unsafeFlags(["-O2", "-Wall", "-Werror"])]),
+  .target(
+    name: "KernelTestSupport",
+    dependencies: named(["Addressing", "CSmudgeLinux", "CTestLinux", "GuestDirtyLog", "IOMMUFD"]),
+    path: "Tests/KernelTestSupport", swiftSettings: strict),
+  .target(
     name: "TestSupport",
     dependencies: named(["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer"]),
     path: "Tests/TestSupport", swiftSettings: strict),
@@ -155,7 +169,9 @@ let package = Package(
   products: [
     .library(
       name: "Smudge",
-      targets: levels0to3 + ["MigrationTransport", "NodeThreads", "CPUDirty", "VFIOKernel"]),
+      targets: levels0to3 + [
+        "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel",
+      ]),
     .executable(name: "smudge", targets: ["smudge"]),
     .executable(name: "smudge-bench", targets: ["smudge-bench"]),
   ],

@@ -61,6 +61,8 @@ public enum PagemapScan {
 /// Errors of Linux by number (`asm-generic/errno-base.h`, `errno.h`).
 enum ErrorNumber {
   static let eperm: Int32 = 1
+  static let enoent: Int32 = 2
+  static let enxio: Int32 = 6
   static let ebusy: Int32 = 16
   static let einval: Int32 = 22
   static let enotty: Int32 = 25
