@@ -5,7 +5,8 @@ import Glibc
 /// A test prints one line for each thing it checked. Status 0: all held; 1: one did not; 2: usage.
 @main enum Lab {
   static let tests: [String: @Sendable ([String]) throws -> LabResult] = [
-    "probe": { Probe.run($0) }
+    "probe": { Probe.run($0) }, "type1": { try Type1Test.run($0) },
+    "pinning": { try PinningTest.run($0) },
   ]
 
   static func main() {
