@@ -45,7 +45,7 @@ let levels0to3 = [
   "EventTrace",
   "DirtyTracker", "DeviceMigration",
 ]
-let level4 = ["MigrationTransport", "CPUDirty", "Simulation"]
+let level4 = ["MigrationTransport", "CPUDirty", "VFIOKernel", "Simulation"]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
 /// that says so, so that everything builds without them.
@@ -110,6 +110,9 @@ targets += module(
 // level 4
 targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
 targets += module("CPUDirty", levels0to3 + ["CSmudgeLinux"])
+targets += module(
+  "VFIOKernel", levels0to3 + ["CSmudgeLinux"],
+  tests: ["Simulation", "CKernelHeaders"])
 targets += module("Simulation", levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport"])
 // level 6
 targets += [
@@ -128,6 +131,9 @@ targets += [
 // tests that belong to no one module
 targets += [
   .target(
+    name: "CKernelHeaders", dependencies: ["CSmudgeLinux"], path: "Tests/CKernelHeaders",
+    cSettings: [.unsafeFlags(["-Wall", "-Werror"])]),
+  .target(
     name: "TestSupport",
     dependencies: named(["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer"]),
     path: "Tests/TestSupport", swiftSettings: strict),
@@ -137,7 +143,8 @@ targets += [
 let package = Package(
   name: "smudge",
   products: [
-    .library(name: "Smudge", targets: levels0to3 + ["MigrationTransport", "CPUDirty"]),
+    .library(
+      name: "Smudge", targets: levels0to3 + ["MigrationTransport", "CPUDirty", "VFIOKernel"]),
     .executable(name: "smudge", targets: ["smudge"]),
     .executable(name: "smudge-bench", targets: ["smudge-bench"]),
   ],
