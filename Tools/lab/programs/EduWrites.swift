@@ -1,5 +1,6 @@
 import Addressing
 import DMAContainer
+import GuestDirtyLog
 import PageBitmap
 import Simulation
 import VFIOKernel
@@ -20,7 +21,7 @@ enum EduWrites {
 
     // The pattern's IOVA is not its GPA, so that code which takes one for the other shows.
     let pattern = (0..<2048).map { UInt8(truncatingIfNeeded: $0 &* 7 &+ 3) }
-    _ = ram.write(pattern.span.bytes, at: GPA(0x5000))
+    ram.store(pattern, at: 0x5000)
     try map(container, ram, iova: 0x20_0000, gpa: 0x5000, .read)
     try map(container, ram, iova: 0x30_0000, gpa: 0x40_0000, .readWrite, pageCount: 16)
     try log.start(logging: [], pageSize: .fourKiB)
@@ -71,9 +72,7 @@ enum EduWrites {
   }
 
   private static func bytes(_ ram: GuestRAM, _ gpa: UInt64) -> [UInt8] {
-    ram.withBytes(of: AddressRange(first: GPA(gpa), last: GPA(gpa + 2047))) { span in
-      Array(span)
-    } ?? []
+    ram.bytes(at: gpa, count: 2048)
   }
 
   /// Numbers of dirty pages.

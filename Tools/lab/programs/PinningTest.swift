@@ -75,6 +75,6 @@ struct SimulatedScriptDevice: ScriptDevice {
   func unpin(_ page: IOVA) { port.unpin(range(page)) }
 
   func write(_ page: IOVA) -> Bool {
-    port.write([UInt8](repeating: 1, count: 8).span.bytes, at: page) != nil
+    port.store([UInt8](repeating: 1, count: 8), at: page)
   }
 }

@@ -28,7 +28,7 @@ final class KernelFile {
 
   /// `ioctl(2)` with a number.
   func control(_ number: UInt, value: Int = 0) -> Int32 {
-    let result = unsafe ioctl(descriptor, number, value)
+    let result = ioctl(descriptor, number, CInt(value))
     return result < 0 ? -errno : result
   }
 

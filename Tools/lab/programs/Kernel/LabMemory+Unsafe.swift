@@ -4,7 +4,7 @@ import Glibc
 ///
 /// Unsafe because it is reached by address. Sound because it stays mapped while the object lives and
 /// each access is checked against its size.
-final class LabMemory {
+@safe final class LabMemory {
   let byteCount: Int
   private let base: UnsafeMutableRawPointer
 

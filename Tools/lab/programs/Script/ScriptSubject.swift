@@ -1,5 +1,6 @@
 import Addressing
 import DMAContainer
+import GuestDirtyLog
 import PageBitmap
 import Simulation
 
