@@ -2,11 +2,13 @@ import Glibc
 
 /// What the lab runs inside its guests: `smudge-lab NAME [ARGUMENT…]`, one name for each test.
 ///
-/// A test prints one line for each thing it checked. Status 0: all held; 1: one did not; 2: usage.
+/// A test prints one line for each thing it checked. Status 0: all held; 1: one did not; 2: usage;
+/// 3: it ended early.
 @main enum Lab {
   static let tests: [String: @Sendable ([String]) throws -> LabResult] = [
     "probe": { Probe.run($0) }, "type1": { try Type1Test.run($0) },
-    "pinning": { try PinningTest.run($0) },
+    "pinning": { try PinningTest.run($0) }, "scale": { try ScaleTest.run($0) },
+    "numa": { try NUMATest.run($0) },
   ]
 
   static func main() {
@@ -19,7 +21,7 @@ import Glibc
       exit(try test(Array(arguments.dropFirst())).status)
     } catch {
       print("not ok \(name) ended early: \(error)")
-      exit(1)
+      exit(3)
     }
   }
 }

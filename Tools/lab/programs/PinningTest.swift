@@ -1,5 +1,6 @@
 import Addressing
 import DMAContainer
+import DirtyTracker
 import PageBitmap
 import Simulation
 import VFIOKernel
@@ -10,21 +11,40 @@ enum PinningTest {
     var result = LabResult()
     let seed = arguments.first.flatMap { UInt64($0) } ?? 1
     let name = try PinningDevice.create(1)
+    for seed in seed..<seed + 4 { try runScript(seed, name, fault: nil, into: &result) }
+    for fault in ScriptFault.allCases { try runScript(seed, name, fault: fault, into: &result) }
     for seed in seed..<seed + 4 {
-      let subject = try PinningSubject(name)
-      let simulated = SimulatedType1(
-        memory: subject.ram, validRanges: subject.container.capabilities.validRanges)
-      let port = simulated.attachMediatedDevice(name, pinsOnDemand: false)
-      try ScriptComparison.run(
-        Script(seed: seed, randomCount: 600, hasPins: true),
-        kernel: ScriptSubject(
-          subject.container, ram: subject.ram, device: RealScriptDevice(device: subject.device)),
-        simulation: ScriptSubject(
-          simulated, ram: subject.ram, device: SimulatedScriptDevice(port: port)),
-        name: "script of seed \(seed) with pins", into: &result)
+      let story = try PinningStory(name, seed: seed)
+      try story.run()
+      story.report(into: &result)
+    }
+    for omission in [TrackerOmission.unmap, .pinned, .finalSync] {
+      let story = try PinningStory(name, seed: seed, omitting: [omission])
+      try story.run()
+      result.check(
+        "the story without \(omission.rawValue) loses pages, and it is seen",
+        !story.lostPages.isEmpty && story.differentPageCount > 0)
     }
     PinningDevice.remove(name)
     return result
+  }
+
+  private static func runScript(
+    _ seed: UInt64, _ name: String, fault: ScriptFault?, into result: inout LabResult
+  ) throws {
+    let subject = try PinningSubject(name)
+    let simulated = SimulatedType1(
+      memory: subject.ram, validRanges: subject.container.capabilities.validRanges,
+      keepsStaleBits: true)
+    let port = simulated.attachMediatedDevice(name, pinsOnDemand: false)
+    try ScriptComparison.run(
+      Script(seed: seed, randomCount: 600, hasPins: true),
+      kernel: ScriptSubject(
+        subject.container, ram: subject.ram, device: RealScriptDevice(device: subject.device),
+        fault: fault),
+      simulation: ScriptSubject(
+        simulated, ram: subject.ram, device: SimulatedScriptDevice(port: port)),
+      name: "script of seed \(seed) with pins", fault: fault, into: &result)
   }
 }
 
@@ -35,11 +55,13 @@ final class PinningSubject {
   let device: PinningDevice
   let container: Type1Container
 
-  init(_ name: String, ramByteCount: UInt64 = 16 << 20) throws {
+  init(
+    _ name: String, ramByteCount: UInt64 = 16 << 20, calls: any VFIOCalls = LinuxVFIOCalls()
+  ) throws {
     ram = try GuestRAM(layout: GuestLayout(byteCount: ramByteCount))
     raw = try RawContainer(devices: [PinningDevice.path(name)])
     device = PinningDevice(name: name, file: try raw.openDevice(name))
-    container = try Type1Test.adopt(raw, [Type1Device(name: name, isMediated: true)])
+    container = try Type1Test.adopt(raw, [Type1Device(name: name, isMediated: true)], calls: calls)
   }
 }
 

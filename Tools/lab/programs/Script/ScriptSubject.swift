@@ -13,15 +13,27 @@ protocol ScriptDevice {
   func write(_ page: IOVA) -> Bool
 }
 
+/// A call done otherwise than the script says, on one side only: the comparison must notice.
+enum ScriptFault: String, CaseIterable {
+  /// An unmap that takes no dirty bits along.
+  case unmapWithDirty = "unmap-with-dirty"
+  /// A read that is left out.
+  case query
+}
+
 /// A container that a script is run against, and what it answered.
 final class ScriptSubject {
   let container: any DMAContainer
   private let ram: GuestRAM
   private let device: (any ScriptDevice)?
-  private var mapped: [IOVARange] = []
+  private let fault: ScriptFault?
 
-  init(_ container: any DMAContainer, ram: GuestRAM, device: (any ScriptDevice)?) {
+  init(
+    _ container: any DMAContainer, ram: GuestRAM, device: (any ScriptDevice)?,
+    fault: ScriptFault? = nil
+  ) {
     self.container = container
+    self.fault = fault
     self.ram = ram
     self.device = device
   }
@@ -40,22 +52,19 @@ final class ScriptSubject {
       let hva = ram.ramRegions[0].hvaFirst?.advanced(byBytes: gpa.rawValue)
       try container.map(
         MapRequest(iova: iova, gpaFirst: gpa, hvaFirst: hva, permissions: permissions))
-      mapped.append(iova)
     case .unmap(let range):
-      let byteCount = try container.unmap(range)
-      mapped.removeAll { range.contains($0) }
-      return "ok, \(byteCount) bytes"
+      return "ok, \(try container.unmap(range)) bytes"
     case .unmapWithDirty(let range):
       var bitmap = try bitmap(range)
-      let byteCount = try container.unmap(reportingInto: &bitmap)
-      let answer = "ok, \(byteCount) bytes, dirty \(dirty(bitmap))"
-      mapped.removeAll { range.contains($0) }
-      return answer
+      let byteCount =
+        try fault == .unmapWithDirty
+        ? container.unmap(range) : container.unmap(reportingInto: &bitmap)
+      return "ok, \(byteCount) bytes, dirty \(dirty(bitmap))"
     case .start: try container.dirtyLogs[0].start(logging: [], pageSize: .fourKiB)
     case .stop: try container.dirtyLogs[0].stop()
     case .query(let range):
       var bitmap = try bitmap(range)
-      try container.dirtyLogs[0].query(&bitmap, clear: true)
+      if fault != .query { try container.dirtyLogs[0].query(&bitmap, clear: true) }
       return "ok, dirty \(dirty(bitmap))"
     case .pin(let page): return ContainerErrno.name(device?.pin(page) ?? 0)
     case .unpin(let page): device?.unpin(page)
@@ -70,19 +79,14 @@ final class ScriptSubject {
     return bitmap
   }
 
-  /// Dirty pages by their number from the script's base. What is not mapped is left out: bits there
-  /// have no meaning and the kernel may set them.
+  /// Dirty pages by their number from the script's base, those of holes included: where the kernel
+  /// reports too much, the simulation must too.
   private func dirty(_ bitmap: borrowing QueryBitmap) -> String {
     var runs: [String] = []
-    for range in mapped.sorted(by: { $0.first < $1.first }) {
-      var from = range.first
-      while let run = bitmap.nextDirtyRun(from: from, through: range.last) {
-        let first = (run.first.rawValue &- Script.base) / 4096
-        let last = (run.last.rawValue &- Script.base) / 4096
-        runs.append(first == last ? "\(first)" : "\(first)-\(last)")
-        guard run.last < range.last else { break }
-        from = IOVA(run.last.rawValue + 1)
-      }
+    bitmap.forEachDirtyRun { run in
+      let first = (run.first.rawValue &- Script.base) / 4096
+      let last = (run.last.rawValue &- Script.base) / 4096
+      runs.append(first == last ? "\(first)" : "\(first)-\(last)")
     }
     return runs.isEmpty ? "none" : runs.joined(separator: " ")
   }
@@ -90,10 +94,9 @@ final class ScriptSubject {
 
 /// Runs one script against both and compares line by line.
 enum ScriptComparison {
-  static func run(
-    _ script: Script, kernel: ScriptSubject, simulation: ScriptSubject, name: String,
-    into result: inout LabResult
-  ) throws {
+  static func differences(
+    _ script: Script, kernel: ScriptSubject, simulation: ScriptSubject
+  ) throws -> [String] {
     var differences: [String] = []
     for (index, call) in script.calls.enumerated() {
       let real = try kernel.answer(call)
@@ -101,6 +104,19 @@ enum ScriptComparison {
       if real != simulated {
         differences.append("call \(index), \(call): kernel \(real); simulation \(simulated)")
       }
+    }
+    return differences
+  }
+
+  /// - Parameter fault: planted in the kernel's side; then answers must differ.
+  static func run(
+    _ script: Script, kernel: ScriptSubject, simulation: ScriptSubject, name: String,
+    fault: ScriptFault?, into result: inout LabResult
+  ) throws {
+    let differences = try differences(script, kernel: kernel, simulation: simulation)
+    if let fault {
+      result.check("\(name): leaving out \(fault.rawValue) is noticed", !differences.isEmpty)
+      return
     }
     for line in differences.prefix(20) { print("  \(line)") }
     result.check(
