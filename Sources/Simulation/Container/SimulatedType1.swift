@@ -21,7 +21,8 @@ public final class SimulatedType1: DMAContainer {
   ///   - validRanges: IOVA that may be mapped; empty means all of it.
   ///   - queryBitmapByteCountMax: DIRTY_BITMAP_SIZE_MAX, smaller to test chunks.
   ///   - reportsFalseTailBits: reads show bits past a mapping's last page, as the kernel's can.
-  ///   - keepsStaleBits: reads go through bitmaps that are shifted in place, as the kernel's: what it
+  ///   - keepsStaleBits: reads go through bitmaps that are shifted in place, as the kernel's: what
+  ///   it
   ///     reports too much, page by page, is reported too much here.
   ///   - recordsWrites: keep the oracle ``recordedWrites()``.
   public init(

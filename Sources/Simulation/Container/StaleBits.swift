@@ -2,7 +2,8 @@ import PageBitmap
 
 /// What the kernel's bitmap of one mapping of type1 holds past the mapping's last page.
 ///
-/// The kernel shifts that bitmap in place to where the mapping lies in the caller's, ORs in what the
+/// The kernel shifts that bitmap in place to where the mapping lies in the caller's, ORs in what
+/// the
 /// caller's word holds of the mapping before, and copies whole words out. It clears the mapping's
 /// own bits afterwards, but not those shifted past them: a later read shifts them back into sight,
 /// where the mapping that follows in the same word takes them for its own. Pages are reported that

@@ -4,6 +4,8 @@
 enum Type1Errors {
   private typealias Number = RawContainer.Number
 
+  private static let a: UInt64 = 0x10_0000
+  private static let size: UInt64 = 70 * 4096
   private static let efault: Int32 = 14
   private static let eexist: Int32 = 17
   private static let einval: Int32 = 22
@@ -43,13 +45,8 @@ enum Type1Errors {
     let bits = memory.address
     let data = memory.address + 4096
     func expect(_ name: String, _ number: UInt, _ structure: Structure, _ errno: Int32) {
-      // What does not fit the kernel's reading is padded: only argsz says how long it is.
-      var bytes = structure.bytes + [UInt8](repeating: 0, count: 64)
-      let answer = raw.file.control(number, &bytes)
-      result.expect(name, Errno.name(min(answer, 0) * -1), is: Errno.name(errno))
+      result.expect(name, answer(raw, number, structure), is: Errno.name(errno))
     }
-    let a: UInt64 = 0x10_0000
-    let size: UInt64 = 70 * 4096
 
     expect(
       "DIRTY_PAGES before START: GET", Number.dirtyPages,
@@ -73,6 +70,23 @@ enum Type1Errors {
     expect("MAP again", Number.map, map(a, size, data), eexist)
     expect("MAP over its last page", Number.map, map(a + size - 4096, 8192, data), eexist)
 
+    logAndUnmap(raw, bits, memory, into: &result)
+  }
+
+  private static func answer(
+    _ raw: RawContainer, _ number: UInt, _ structure: Structure
+  ) -> String {
+    // What does not fit the kernel's reading is padded: only argsz says how long it is.
+    var bytes = structure.bytes + [UInt8](repeating: 0, count: 64)
+    return Errno.name(min(raw.file.control(number, &bytes), 0) * -1)
+  }
+
+  private static func logAndUnmap(
+    _ raw: RawContainer, _ bits: UInt64, _ memory: LabMemory, into result: inout LabResult
+  ) {
+    func expect(_ name: String, _ number: UInt, _ structure: Structure, _ errno: Int32) {
+      result.expect(name, answer(raw, number, structure), is: Errno.name(errno))
+    }
     expect("DIRTY_PAGES with no flag", Number.dirtyPages, dirty(0), einval)
     expect("with two flags", Number.dirtyPages, dirty(3), einval)
     expect("with an unknown flag", Number.dirtyPages, dirty(8), einval)

@@ -2,7 +2,8 @@ import Addressing
 import Simulation
 
 extension GuestRAM {
-  /// Unsafe because bytes are written to elements whatever their type. Sound because every byte is a
+  /// Unsafe because bytes are written to elements whatever their type. Sound because every byte is
+  /// a
   /// valid `UInt8`.
   func bytes(at gpa: UInt64, count: Int) -> [UInt8] {
     var content = [UInt8](repeating: 0, count: count)

@@ -2,7 +2,8 @@ import Glibc
 
 /// Memory of this process that the kernel is given by address.
 ///
-/// Unsafe because it is reached by address. Sound because it stays mapped while the object lives and
+/// Unsafe because it is reached by address. Sound because it stays mapped while the object lives
+/// and
 /// each access is checked against its size.
 @safe final class LabMemory {
   let byteCount: Int
