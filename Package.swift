@@ -135,6 +135,8 @@ targets += [
   tool(
     "smudge-bench", "bench/main",
     named(levels0to3 + level4 + ["CSmudgeLinux", "CBitmapKernels", "CBenchPeers"])),
+  // What the lab runs in its guests, see Tools/lab/test.
+  tool("smudge-lab", "lab/programs", named(levels0to3 + level4 + ["CSmudgeLinux", "CNuma"])),
 ]
 // tests that belong to no one module
 targets += [
