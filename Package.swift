@@ -45,7 +45,9 @@ let levels0to3 = [
   "EventTrace",
   "DirtyTracker", "DeviceMigration",
 ]
-let level4 = ["MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "Simulation"]
+let level4 = [
+  "MigrationTransport", "NodeThreads", "CPUDirty", "VFIOKernel", "IOMMUFD", "Simulation",
+]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
 /// that says so, so that everything builds without them.
@@ -117,6 +119,9 @@ targets += module(
   ["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "CSmudgeLinux"],
   tests: ["Simulation", "DirtyTracker", "GuestDirtyLog"])
 targets += module(
+  "VFIOKernel", levels0to3 + ["CSmudgeLinux"],
+  tests: ["Simulation", "CKernelHeaders"])
+targets += module(
   "Simulation",
   levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport", "NodeThreads"])
 // level 6
@@ -130,6 +135,10 @@ targets += [
   tool(
     "smudge-bench", "bench/main",
     named(levels0to3 + level4 + ["CSmudgeLinux", "CBitmapKernels", "CBenchPeers"])),
+  // What the lab runs in its guests, see Tools/lab/test.
+  tool(
+    "smudge-lab", "lab/programs",
+    named(levels0to3 + level4 + ["CSmudgeLinux", "CNuma", "KernelTestSupport"])),
 ]
 // tests that belong to no one module
 targets += [
@@ -140,6 +149,9 @@ targets += [
     name: "KernelTestSupport",
     dependencies: named(["Addressing", "CSmudgeLinux", "CTestLinux", "GuestDirtyLog", "IOMMUFD"]),
     path: "Tests/KernelTestSupport", swiftSettings: strict),
+  .target(
+    name: "CKernelHeaders", dependencies: ["CSmudgeLinux"], path: "Tests/CKernelHeaders",
+    cSettings: [.unsafeFlags(["-Wall", "-Werror"])]),
   .target(
     name: "TestSupport",
     dependencies: named(["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer"]),
@@ -161,7 +173,9 @@ let package = Package(
   products: [
     .library(
       name: "Smudge",
-      targets: levels0to3 + ["MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD"]),
+      targets: levels0to3 + [
+        "MigrationTransport", "NodeThreads", "CPUDirty", "VFIOKernel", "IOMMUFD",
+      ]),
     .executable(name: "smudge", targets: ["smudge"]),
     .executable(name: "smudge-bench", targets: ["smudge-bench"]),
   ],

@@ -47,6 +47,7 @@ public struct ContainerError: Error, Hashable, Sendable, CustomStringConvertible
 
 /// Errors of Linux by number (`asm-generic/errno.h`), as containers answer them.
 public enum ContainerErrno {
+  public static let eperm: Int32 = 1
   public static let enoent: Int32 = 2
   public static let eio: Int32 = 5
   public static let e2big: Int32 = 7
@@ -63,9 +64,9 @@ public enum ContainerErrno {
   public static let eopnotsupp: Int32 = 95
 
   private static let names: [Int32: String] = [
-    2: "ENOENT", 5: "EIO", 7: "E2BIG", 12: "ENOMEM", 13: "EACCES", 14: "EFAULT", 16: "EBUSY",
-    17: "EEXIST", 19: "ENODEV", 22: "EINVAL", 25: "ENOTTY", 28: "ENOSPC", 75: "EOVERFLOW",
-    95: "EOPNOTSUPP",
+    1: "EPERM", 2: "ENOENT", 5: "EIO", 7: "E2BIG", 12: "ENOMEM", 13: "EACCES", 14: "EFAULT",
+    16: "EBUSY", 17: "EEXIST", 19: "ENODEV", 22: "EINVAL", 25: "ENOTTY", 28: "ENOSPC",
+    75: "EOVERFLOW", 95: "EOPNOTSUPP",
   ]
 
   public static func name(_ errno: Int32) -> String { names[errno] ?? "errno \(errno)" }

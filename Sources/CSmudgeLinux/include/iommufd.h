@@ -1,6 +1,6 @@
 // The iommufd user interface of Linux, declared here as the headers of the systems this is built on
-// are older than the kernels it runs on, or lack it: linux/iommufd.h, Linux 6.2, with dirty tracking
-// since 6.7 and maps by file since 6.13; and of linux/vfio.h what binds a device to an iommufd (6.6).
+// are older than the kernels it runs on, or lack it: linux/iommufd.h, Linux 6.2, dirty tracking
+// since 6.7, maps by file since 6.13; and of linux/vfio.h what binds a device to an iommufd (6.6).
 // Sizes, offsets and numbers are asserted in iommufd.c.
 //
 // Addresses of memory are 64-bit numbers, never pointers. `size` and `argsz` are the structure's.

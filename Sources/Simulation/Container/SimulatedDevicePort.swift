@@ -55,14 +55,14 @@ public final class SimulatedDevicePort: DMAPort {
   }
 
   /// Pins pages, which then count as dirty until they are unpinned and read once more.
-  /// EINVAL: not a mediated device, or a page is not mapped; EACCES: not mapped writable.
+  /// EINVAL: not a mediated device, or a page is not mapped; EPERM: not mapped writable.
   public func pin(_ range: IOVARange) throws(ContainerError) {
     try iommu.state.withLock { (state: inout SimulatedIOMMU.State) throws(ContainerError) in
       guard state.devices[device].pins != nil, state.pieces(range, for: []) != nil else {
         throw refused(range, ContainerErrno.einval, "a page is not mapped")
       }
       guard state.pieces(range, for: .write) != nil else {
-        throw refused(range, ContainerErrno.eacces, "a page is not mapped writable")
+        throw refused(range, ContainerErrno.eperm, "a page is not mapped writable")
       }
       for page in SimulatedIOMMU.pages(range) { state.pin(page, device) }
     }

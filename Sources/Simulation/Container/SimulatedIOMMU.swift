@@ -38,6 +38,9 @@ final class SimulatedIOMMU: Sendable {
     var devices: [Device] = []
     var domains: [Domain] = []
     var writes: Set<DeviceWrite> = []
+    /// What type1 leaves in its bitmaps past the last page of a mapping, by the mapping's first
+    /// page; empty unless it is asked to do as the kernel does to the bit.
+    var staleBits: [UInt64: StaleBits] = [:]
   }
 
   let name: String
@@ -145,6 +148,7 @@ extension SimulatedIOMMU.State {
     let pages = SimulatedIOMMU.pages(range)
     for index in domains.indices { domains[index].dirty.remove(pages) }
     for index in devices.indices { devices[index].pins?.remove(pages) }
+    if !staleBits.isEmpty { staleBits = staleBits.filter { !pages.contains($0.key) } }
   }
 
   /// Removes what is mapped in `range`, which cuts no mapping.

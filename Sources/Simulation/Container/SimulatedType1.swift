@@ -21,12 +21,15 @@ public final class SimulatedType1: DMAContainer {
   ///   - validRanges: IOVA that may be mapped; empty means all of it.
   ///   - queryBitmapByteCountMax: DIRTY_BITMAP_SIZE_MAX, smaller to test chunks.
   ///   - reportsFalseTailBits: reads show bits past a mapping's last page, as the kernel's can.
+  ///   - keepsStaleBits: reads go through bitmaps that are shifted in place, as the kernel's: what it
+  ///     reports too much, page by page, is reported too much here.
   ///   - recordsWrites: keep the oracle ``recordedWrites()``.
   public init(
     name: String = "type1", memory: any SimulatedMemory, dmaEntryLimit: Int = 65_535,
     pageSizes: PageSizeSet = PageSizeSet(.fourKiB), validRanges: [IOVARange] = [],
     queryBitmapByteCountMax: UInt64 = Limits.queryBitmapByteCountMax,
-    reportsFalseTailBits: Bool = false, faults: FaultPlan? = nil, recordsWrites: Bool = false
+    reportsFalseTailBits: Bool = false, keepsStaleBits: Bool = false, faults: FaultPlan? = nil,
+    recordsWrites: Bool = false
   ) {
     let pageSize = pageSizes.smallest ?? .fourKiB
     let iommu = SimulatedIOMMU(
@@ -41,7 +44,7 @@ public final class SimulatedType1: DMAContainer {
     self.pageSizes = pageSizes
     self.ownLog = SimulatedType1Log(
       iommu: iommu, byteCountMax: queryBitmapByteCountMax, hasFalseTail: reportsFalseTailBits,
-      faults: faults)
+      keepsStaleBits: keepsStaleBits, faults: faults)
   }
 
   // MARK: devices
@@ -162,7 +165,7 @@ public final class SimulatedType1: DMAContainer {
       if let fault, fault.moment == .halfway {
         throw fault.error(operation, name, isPartial: state.removeHalf(of: window))
       }
-      if fault == nil { ownLog.report(state, window, into: &dirty) }
+      if fault == nil { ownLog.report(&state, window, into: &dirty) }
       let bytes = state.removeMappings(in: window)
       if let fault { throw fault.error(operation, name, isPartial: true) }
       return bytes

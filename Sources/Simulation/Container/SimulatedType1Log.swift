@@ -9,10 +9,15 @@ final class SimulatedType1Log: DirtyLog {
   let byteCountMax: UInt64
   private let iommu: SimulatedIOMMU
   private let hasFalseTail: Bool
+  private let keepsStaleBits: Bool
   private let faults: FaultPlan?
 
-  init(iommu: SimulatedIOMMU, byteCountMax: UInt64, hasFalseTail: Bool, faults: FaultPlan?) {
+  init(
+    iommu: SimulatedIOMMU, byteCountMax: UInt64, hasFalseTail: Bool, keepsStaleBits: Bool,
+    faults: FaultPlan?
+  ) {
     self.iommu = iommu
+    self.keepsStaleBits = keepsStaleBits
     self.byteCountMax = byteCountMax
     self.hasFalseTail = hasFalseTail
     self.faults = faults
@@ -54,6 +59,7 @@ final class SimulatedType1Log: DirtyLog {
     iommu.state.withLock {
       $0.domains[0].isTracking = false
       $0.domains[0].dirty.removeAll()
+      $0.staleBits.removeAll()
     }
     if let fault { throw fault.error(.stopLog, name) }
   }
@@ -75,7 +81,7 @@ final class SimulatedType1Log: DirtyLog {
       // The kernel goes mapping by mapping: what it reported before it failed is cleared.
       if fault?.moment == .halfway { mapped.removeLast((mapped.count + 1) / 2) }
       for range in mapped {
-        if fault?.moment != .after { report(state, range, into: &bitmap) }
+        if fault?.moment != .after { report(&state, range, into: &bitmap) }
         state.domains[0].dirty.remove(SimulatedIOMMU.pages(range))
         state.markPinned(in: SimulatedIOMMU.pages(range))
       }
@@ -104,8 +110,9 @@ final class SimulatedType1Log: DirtyLog {
 
   /// ORs what is dirty in `range`, which cuts no mapping.
   func report(
-    _ state: borrowing SimulatedIOMMU.State, _ range: IOVARange, into bitmap: inout QueryBitmap
+    _ state: inout SimulatedIOMMU.State, _ range: IOVARange, into bitmap: inout QueryBitmap
   ) {
+    if keepsStaleBits { return reportWithStaleBits(&state, range, into: &bitmap) }
     let everything = state.hasUnpinnedScope
     if everything {
       state.table.forEach(in: range) { bitmap.insert($0.iova) }
@@ -126,6 +133,30 @@ final class SimulatedType1Log: DirtyLog {
       guard first <= end else { return }
       let tail = AddressRange(first: first, last: end)
       if state.table.firstMapping(overlapping: tail) == nil { bitmap.insert(tail) }
+    }
+  }
+}
+
+extension SimulatedType1Log {
+  /// As the kernel's update_user_bitmap does, with what it reports too much.
+  private func reportWithStaleBits(
+    _ state: inout SimulatedIOMMU.State, _ range: IOVARange, into bitmap: inout QueryBitmap
+  ) {
+    guard let window = bitmap.window else { return }
+    var mapped: [IOVARange] = []
+    state.table.forEach(in: range) { mapped.append($0.iova) }
+    for part in mapped {
+      let pages = SimulatedIOMMU.pages(part)
+      var dirty: [ClosedRange<UInt64>] = []
+      if state.hasUnpinnedScope {
+        dirty = [pages]
+      } else {
+        state.domains[0].dirty.forEachRun(in: pages) { dirty.append($0) }
+      }
+      let firstBit = pages.lowerBound - (window.first.rawValue >> 12)
+      var stale = state.staleBits[pages.lowerBound] ?? StaleBits()
+      stale.report(pages, dirty: dirty, firstBit: firstBit, into: &bitmap)
+      state.staleBits[pages.lowerBound] = stale
     }
   }
 }
