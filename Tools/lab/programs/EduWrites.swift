@@ -16,7 +16,8 @@ enum EduWrites {
     let device = try EduDevice(try raw.openDevice(address))
     let container = try Type1Test.adopt(raw, [Type1Device(name: address, isMediated: false)])
     let log = container.dirtyLogs[0]
-    result.expect("edu makes the scope everything mapped", log.capabilities.scope,
+    result.expect(
+      "edu makes the scope everything mapped", log.capabilities.scope,
       is: .everythingMapped)
 
     // The pattern's IOVA is not its GPA, so that code which takes one for the other shows.
@@ -41,7 +42,8 @@ enum EduWrites {
     try device.store(to: 0x20_0000, byteCount: 1024)
     result.expect("a read-only mapping stays", bytes(ram, 0x5000), is: before)
     try device.store(to: 0x31_0000, byteCount: 2048)
-    result.check("nothing past the mapping was written",
+    result.check(
+      "nothing past the mapping was written",
       bytes(ram, 0x41_0000).allSatisfy { $0 == 0 })
 
     try device.store(to: 0x30_0000, byteCount: 2048)
@@ -51,9 +53,11 @@ enum EduWrites {
     result.expect("the unmap removes the mapping", unmapped, is: 16 * 4096)
     result.check("and reports what was written before it", bitmap.contains(IOVA(0x30_0000)))
     try device.store(to: 0x30_1000, byteCount: 2048)
-    result.check("after the unmap the device reaches the page no more",
+    result.check(
+      "after the unmap the device reaches the page no more",
       bytes(ram, 0x40_1000).allSatisfy { $0 == 0 })
-    result.check("the kernel's own record of warnings stays empty",
+    result.check(
+      "the kernel's own record of warnings stays empty",
       container.takeWarnings().isEmpty)
   }
 

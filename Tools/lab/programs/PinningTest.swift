@@ -10,7 +10,16 @@ enum PinningTest {
   static func run(_ arguments: [String]) throws -> LabResult {
     var result = LabResult()
     let seed = arguments.first.flatMap { UInt64($0) } ?? 1
+    // `--plant FAULT`: in the first script's real side; the test must end with status 1.
+    let planted = arguments.firstIndex(of: "--plant").flatMap { index in
+      arguments.dropFirst(index + 1).first.flatMap(ScriptFault.init(rawValue:))
+    }
     let name = try PinningDevice.create(1)
+    if let planted {
+      try runScript(seed, name, fault: planted, expects: false, into: &result)
+      PinningDevice.remove(name)
+      return result
+    }
     for seed in seed..<seed + 4 { try runScript(seed, name, fault: nil, into: &result) }
     for fault in ScriptFault.allCases { try runScript(seed, name, fault: fault, into: &result) }
     for seed in seed..<seed + 4 {
@@ -30,7 +39,8 @@ enum PinningTest {
   }
 
   private static func runScript(
-    _ seed: UInt64, _ name: String, fault: ScriptFault?, into result: inout LabResult
+    _ seed: UInt64, _ name: String, fault: ScriptFault?, expects: Bool = true,
+    into result: inout LabResult
   ) throws {
     let subject = try PinningSubject(name)
     let simulated = SimulatedType1(
@@ -44,7 +54,7 @@ enum PinningTest {
         fault: fault),
       simulation: ScriptSubject(
         simulated, ram: subject.ram, device: SimulatedScriptDevice(port: port)),
-      name: "script of seed \(seed) with pins", fault: fault, into: &result)
+      name: "script of seed \(seed) with pins", fault: expects ? fault : nil, into: &result)
   }
 }
 

@@ -51,7 +51,8 @@ enum Type1Errors {
     let a: UInt64 = 0x10_0000
     let size: UInt64 = 70 * 4096
 
-    expect("DIRTY_PAGES before START: GET", Number.dirtyPages,
+    expect(
+      "DIRTY_PAGES before START: GET", Number.dirtyPages,
       get(a, size, bitmapSize: 16, at: bits), einval)
     expect("STOP when off is nothing", Number.dirtyPages, dirty(2), 0)
     expect("MAP of 31 bytes of structure", Number.map, map(a, size, data, argsz: 31), einval)
@@ -76,7 +77,8 @@ enum Type1Errors {
     expect("with two flags", Number.dirtyPages, dirty(3), einval)
     expect("with an unknown flag", Number.dirtyPages, dirty(8), einval)
     expect("of 7 bytes of structure", Number.dirtyPages, dirty(1, argsz: 7), einval)
-    expect("UNMAP with dirty bitmap when off", Number.unmap,
+    expect(
+      "UNMAP with dirty bitmap when off", Number.unmap,
       unmap(a, size, flags: 1, argsz: 48).u64(4096).u64(16).u64(bits), einval)
     expect("START", Number.dirtyPages, dirty(1), 0)
     expect("START again", Number.dirtyPages, dirty(1), 0)

@@ -96,7 +96,8 @@ final class PinningDevice {
       }
       return Event(
         kind: kind, migrationState: Structure.load(bytes, at: offset + 4, byteCount: 4),
-        iova: Structure.load(bytes, at: offset + 8), byteCount: Structure.load(bytes, at: offset + 16),
+        iova: Structure.load(bytes, at: offset + 8),
+        byteCount: Structure.load(bytes, at: offset + 16),
         value: Structure.load(bytes, at: offset + 24))
     }
   }

@@ -8,7 +8,9 @@ struct Structure {
 
   private func adding(_ value: UInt64, _ byteCount: Int) -> Structure {
     var copy = self
-    for index in 0..<byteCount { copy.bytes.append(UInt8(truncatingIfNeeded: value >> (index * 8))) }
+    for index in 0..<byteCount {
+      copy.bytes.append(UInt8(truncatingIfNeeded: value >> (index * 8)))
+    }
     return copy
   }
 

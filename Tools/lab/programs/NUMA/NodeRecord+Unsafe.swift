@@ -32,7 +32,9 @@ final class NodeRecord: Sendable {
       for address in stride(
         from: allocation.address, to: allocation.address + UInt(allocation.byteCount), by: 4096)
       {
-        var pages: [UnsafeMutableRawPointer?] = unsafe [UnsafeMutableRawPointer(bitPattern: address)]
+        var pages: [UnsafeMutableRawPointer?] = unsafe [
+          UnsafeMutableRawPointer(bitPattern: address)
+        ]
         var status: [Int32] = [-1]
         let result = unsafe move_pages(0, 1, &pages, nil, &status, 0)
         if result != 0 || status[0] < 0 {

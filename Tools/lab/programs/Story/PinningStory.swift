@@ -12,6 +12,8 @@ final class PinningStory {
   private static let slotCount: UInt64 = 48
   private static let slotPages: UInt64 = 64
   private static let roundCount = 6
+  /// Half of it lies below 4 GiB: more than the slots need.
+  private static let ramByteCount: UInt64 = 32 << 20
 
   private let seed: UInt64
   private var random: SplitMix64
@@ -44,8 +46,8 @@ final class PinningStory {
   init(_ name: String, seed: UInt64, omitting: Set<TrackerOmission> = []) throws {
     self.seed = seed
     random = SplitMix64(seed: seed)
-    subject = try PinningSubject(name)
-    destination = try GuestRAM(layout: GuestLayout(byteCount: 16 << 20))
+    subject = try PinningSubject(name, ramByteCount: Self.ramByteCount)
+    destination = try GuestRAM(layout: GuestLayout(byteCount: Self.ramByteCount))
     tracker = DirtyTracker(log: GuestDirtyLog(), omitting: omitting)
     tracker.begin()
     for region in subject.ram.ramRegions { try tracker.regionAdded(region) }
