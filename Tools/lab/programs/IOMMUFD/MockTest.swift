@@ -8,7 +8,7 @@ import PageBitmap
 import Simulation
 import Synchronization
 
-/// Section 3.2: the mock domain of the kernel's own iommufd test as oracle. What the test makes dirty
+/// Section 3.2: the mock domain of the kernel's own iommufd test as oracle. What it makes dirty
 /// is what the tracker's log holds.
 enum MockTest {
   /// The buffers of the kernel's dirty tracking fixture, in bytes.
