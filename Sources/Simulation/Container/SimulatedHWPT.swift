@@ -8,9 +8,9 @@ import Locking
 /// (IOMMU_HWPT_SET_DIRTY_TRACKING, IOMMU_HWPT_GET_DIRTY_BITMAP).
 ///
 /// A query walks until the first hole and then ends without an error, cleared and reported up to
-/// there; nor does it say when tracking is off. A window that begins inside a huge entry is told its part
-/// of it, and the bit of the whole entry is cleared, as Linux 7.2 does in the lab; older walkers may
-/// lose the part too.
+/// there; nor does it say when tracking is off. A window that begins inside a huge entry is told
+/// its part of it, and the bit of the whole entry is cleared, as Linux 7.2 does in the lab; older
+/// walkers may lose the part too.
 public final class SimulatedHWPT: DirtyLog {
   public let name: String
   public let capabilities: DirtyLogCapabilities

@@ -60,7 +60,7 @@ enum MockTest {
         isHuge
         ? seen.isSuperset(of: wanted) && Set(seen.map { $0 / 256 }) == coarse : seen == wanted
       result.check(
-        "\(name), round \(index): \(halves.count) entries written are \(seen.count) pages in the log",
+        "\(name), round \(index): \(halves.count) entries written, \(seen.count) pages in the log",
         holds && notes.isEmpty,
         "missing \(wanted.subtracting(seen).sorted().prefix(8)), more"
           + " \(seen.subtracting(wanted).sorted().prefix(8)), \(notes)")
