@@ -136,7 +136,9 @@ targets += [
     "smudge-bench", "bench/main",
     named(levels0to3 + level4 + ["CSmudgeLinux", "CBitmapKernels", "CBenchPeers"])),
   // What the lab runs in its guests, see Tools/lab/test.
-  tool("smudge-lab", "lab/programs", named(levels0to3 + level4 + ["CSmudgeLinux", "CNuma"])),
+  tool(
+    "smudge-lab", "lab/programs",
+    named(levels0to3 + level4 + ["CSmudgeLinux", "CNuma", "KernelTestSupport"])),
 ]
 // tests that belong to no one module
 targets += [

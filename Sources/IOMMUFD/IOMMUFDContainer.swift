@@ -25,15 +25,15 @@ public struct IOMMUFDOptions: Sendable {
 /// - **IOAS**: what is mapped where; the container.
 /// - **HWPT**: a page table of an IOMMU that shows the IOAS to some devices. There is one for each
 ///   kind of IOMMU hardware, with dirty bits of its own, so one log each, see ``HWPTDirtyLog``.
-/// - **Untracked device**: behind an IOMMU without dirty bits, or emulated (a mediated device, whose
-///   DMA no IOMMU translates). Its log is of the scope `everythingMapped`, and says why.
+/// - **Untracked device**: behind an IOMMU without dirty bits, or emulated (a mediated device,
+///   whose DMA no IOMMU translates). Its log is of the scope `everythingMapped`, and says why.
 ///
 /// Invariants:
 /// 1. Every attached device has a log in ``dirtyLogs``.
 /// 2. A device is attached to a tracking HWPT where its IOMMU has one; where it has not, ``notes``
 ///    says so.
-/// 3. An unmap that cuts a mapping is refused before the kernel is asked: asked, it would remove the
-///    mappings before the one that is cut, and say ENOENT, as if nothing had been there.
+/// 3. An unmap that cuts a mapping is refused before the kernel is asked: asked, it would remove
+///    the mappings before the one that is cut, and say ENOENT, as if nothing had been there.
 /// 4. Every id and descriptor made here goes away with the container, also where a step fails.
 ///
 /// States of a device:

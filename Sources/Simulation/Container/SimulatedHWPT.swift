@@ -8,23 +8,26 @@ import Locking
 /// (IOMMU_HWPT_SET_DIRTY_TRACKING, IOMMU_HWPT_GET_DIRTY_BITMAP).
 ///
 /// A query walks until the first hole and then ends without an error, cleared and reported up to
-/// there; nor does it say when tracking is off. A window that begins inside a huge entry loses that
-/// entry's bit, as the kernel's walker does.
+/// there; nor does it say when tracking is off. A window that begins inside a huge entry is told
+/// its part of it, and the bit of the whole entry is cleared, as Linux 7.2 does in the lab; older
+/// walkers may lose the part too.
 public final class SimulatedHWPT: DirtyLog {
   public let name: String
   public let capabilities: DirtyLogCapabilities
   let iommu: SimulatedIOMMU
   let domain: Int
   private let hasDirtyBits: Bool
+  private let losesCutEntries: Bool
   private let faults: FaultPlan?
 
   init(
     name: String, iommu: SimulatedIOMMU, hasDirtyBits: Bool, entrySizes: PageSizeSet,
-    faults: FaultPlan?
+    losesCutEntries: Bool = false, faults: FaultPlan?
   ) {
     self.name = name
     self.iommu = iommu
     self.hasDirtyBits = hasDirtyBits
+    self.losesCutEntries = losesCutEntries
     self.faults = faults
     self.domain = iommu.state.withLock { state in
       state.domains.append(.init(hasDirtyBits: hasDirtyBits, entrySizes: entrySizes))
@@ -85,7 +88,8 @@ public final class SimulatedHWPT: DirtyLog {
         walked = AddressRange(first: walked.first, last: IOVA(middle).lastOfPage(.fourKiB))
       }
       let entries = state.entries(around: walked, domain)
-      let reported = entries.first < walked.first ? state.withoutFirst(walked, domain) : walked
+      let isCut = losesCutEntries && entries.first < walked.first
+      let reported = isCut ? state.withoutFirst(walked, domain) : walked
       if fault?.moment != .after, let reported {
         state.domains[domain].dirty.forEachRun(in: SimulatedIOMMU.pages(reported)) {
           bitmap.insert(SimulatedIOMMU.range($0))

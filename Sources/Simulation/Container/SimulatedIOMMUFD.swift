@@ -46,13 +46,14 @@ public final class SimulatedIOMMUFD: DMAContainer {
   ///     `everythingMapped`.
   ///   - entrySizes: sizes of page table entries; each has one dirty bit, and a write to a 2 MiB
   ///     entry is reported as 2 MiB.
+  ///   - losesCutEntries: a window that begins inside an entry is not even told its part.
   public func allocateHWPT(
     _ name: String, hasDirtyTracking: Bool = true,
-    entrySizes: PageSizeSet = PageSizeSet(.fourKiB)
+    entrySizes: PageSizeSet = PageSizeSet(.fourKiB), losesCutEntries: Bool = false
   ) -> SimulatedHWPT {
     let hwpt = SimulatedHWPT(
       name: name, iommu: iommu, hasDirtyBits: hasDirtyTracking, entrySizes: entrySizes,
-      faults: faults)
+      losesCutEntries: losesCutEntries, faults: faults)
     hwpts.withLock { $0.append(hwpt) }
     return hwpt
   }
