@@ -45,7 +45,7 @@ let levels0to3 = [
   "EventTrace",
   "DirtyTracker", "DeviceMigration",
 ]
-let level4 = ["MigrationTransport", "CPUDirty", "VFIOKernel", "Simulation"]
+let level4 = ["MigrationTransport", "NodeThreads", "CPUDirty", "VFIOKernel", "Simulation"]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
 /// that says so, so that everything builds without them.
@@ -109,11 +109,14 @@ targets += module(
   tests: ["Simulation", "DirtyTracker"])
 // level 4
 targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
+targets += module("NodeThreads", levels0to3 + ["CNuma"])
 targets += module("CPUDirty", levels0to3 + ["CSmudgeLinux"])
 targets += module(
   "VFIOKernel", levels0to3 + ["CSmudgeLinux"],
   tests: ["Simulation", "CKernelHeaders"])
-targets += module("Simulation", levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport"])
+targets += module(
+  "Simulation",
+  levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport", "NodeThreads"])
 // level 6
 targets += [
   tool(
@@ -125,6 +128,8 @@ targets += [
   tool(
     "smudge-bench", "bench/main",
     named(levels0to3 + level4 + ["CSmudgeLinux", "CBitmapKernels", "CBenchPeers"])),
+  // What the lab runs in its guests, see Tools/lab/test.
+  tool("smudge-lab", "lab/programs", named(levels0to3 + level4 + ["CSmudgeLinux", "CNuma"])),
 ]
 // tests that belong to no one module
 targets += [
@@ -142,7 +147,8 @@ let package = Package(
   name: "smudge",
   products: [
     .library(
-      name: "Smudge", targets: levels0to3 + ["MigrationTransport", "CPUDirty", "VFIOKernel"]),
+      name: "Smudge",
+      targets: levels0to3 + ["MigrationTransport", "NodeThreads", "CPUDirty", "VFIOKernel"]),
     .executable(name: "smudge", targets: ["smudge"]),
     .executable(name: "smudge-bench", targets: ["smudge-bench"]),
   ],

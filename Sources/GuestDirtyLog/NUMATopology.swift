@@ -35,6 +35,11 @@ public struct NodeWork: Sendable {
   /// Nil for regions that are on no node.
   public let node: Int?
   public let body: @Sendable () -> Void
+
+  public init(node: Int?, body: @escaping @Sendable () -> Void) {
+    self.node = node
+    self.body = body
+  }
 }
 
 /// One body after the other, on the thread that asks.

@@ -10,14 +10,14 @@ enum Rules {
     "DMAContainer": 2, "GuestDirtyLog": 2,
     "DirtyTracker": 3, "DeviceMigration": 3, "EventTrace": 3,
     "VFIOKernel": 4, "IOMMUFD": 4, "VFIOUser": 4, "CPUDirty": 4, "Simulation": 4,
-    "MigrationTransport": 4,
+    "MigrationTransport": 4, "NodeThreads": 4,
     "TrackerService": 5, "TrackerReport": 5, "SmudgeABI": 5,
   ]
 
   /// Imports of an equal level that DESIGN allows by name, and those of records/0001.
   static let sameLevel: Set<[String]> = [
     ["DirtyTracker", "EventTrace"], ["Simulation", "CPUDirty"],
-    ["Simulation", "MigrationTransport"],
+    ["Simulation", "MigrationTransport"], ["Simulation", "NodeThreads"],
   ]
 
   /// What a module below the service may import from outside the project.

@@ -6,6 +6,7 @@ public import DirtyTracker
 public import GuestDirtyLog
 import PageBitmap
 import Locking
+import NodeThreads
 
 /// A whole virtual machine without a hypervisor: RAM in a memfd, vCPUs and devices that are
 /// threads, a guest that maps and unmaps through its vIOMMU, and the tracker a VMM would have.
@@ -50,7 +51,9 @@ public final class SampleMachine: MigratingMachine {
     let watch = try Self.watch(ram)
     cpuSource = watch.source
     fallbackReason = watch.fallbackReason
-    let log = GuestDirtyLog()
+    let topology = SystemNUMATopology()
+    let log = GuestDirtyLog(
+      topology: topology, workers: NodeThreads(nodeCount: topology.nodeCount))
     tracker = DirtyTracker(log: log, cpu: watch.source, omitting: options.omitting)
     vcpus = Self.vcpus(options, ram, watch.marks)
     let built: (containers: [SampleContainer], devices: [SampleDevice])

@@ -1,0 +1,25 @@
+import Glibc
+
+/// What the lab runs inside its guests: `smudge-lab NAME [ARGUMENT…]`, one name for each test.
+///
+/// A test prints one line for each thing it checked. Status 0: all held; 1: one did not; 2: usage.
+@main enum Lab {
+  static let tests: [String: @Sendable ([String]) throws -> LabResult] = [
+    "probe": { Probe.run($0) }, "type1": { try Type1Test.run($0) },
+    "pinning": { try PinningTest.run($0) },
+  ]
+
+  static func main() {
+    let arguments = Array(CommandLine.arguments.dropFirst())
+    guard let name = arguments.first, let test = tests[name] else {
+      print("smudge-lab: one of \(tests.keys.sorted().joined(separator: ", "))")
+      exit(2)
+    }
+    do {
+      exit(try test(Array(arguments.dropFirst())).status)
+    } catch {
+      print("not ok \(name) ended early: \(error)")
+      exit(1)
+    }
+  }
+}
