@@ -7,6 +7,7 @@ import Glibc
   static let tests: [String: @Sendable ([String]) throws -> LabResult] = [
     "probe": { Probe.run($0) }, "type1": { try Type1Test.run($0) },
     "pinning": { try PinningTest.run($0) },
+    "migration": { try MigrationTest.run($0) },
   ]
 
   static func main() {
