@@ -48,14 +48,20 @@ final class PinningDevice {
   static func path(_ name: String) -> String { "/sys/bus/mdev/devices/\(name)" }
 
   /// Makes a mediated device of the lab's driver, or of another parent.
-  /// - Parameter number: of its name, a UUID.
+  /// - Parameters:
+  ///   - number: of its name, a UUID.
+  ///   - type: what follows the driver's name, which is empty for a parent without a driver.
   static func create(
-    _ number: Int, parent: String = "smudge", type: String = "smudge-pinning"
+    _ number: Int, parent: String = "smudge", type: String = "pinning"
   ) throws -> String {
     let digits = String(number)
     let last = String(repeating: "0", count: 12 - digits.count) + digits
     let name = "5d0d6e00-1ab0-4000-8000-\(last)"
-    let path = "/sys/class/mdev_bus/\(parent)/mdev_supported_types/\(type)/create"
+    let types = "/sys/class/mdev_bus/\(parent)/mdev_supported_types"
+    guard let folder = Folder.names(types)?.first(where: { $0.hasSuffix("-\(type)") }) else {
+      throw LabError("\(types) has no \(type)")
+    }
+    let path = "\(types)/\(folder)/create"
     guard Folder.write(name, to: path) else { throw LabError("\(path) refuses \(name)") }
     return name
   }
