@@ -6,16 +6,15 @@ import VFIOKernel
 /// front-end, with real memory that the device goes on writing; cancelled at each step, failing at
 /// each step. Where the sides differ is asked of the memory and of the devices, never of the tracker.
 enum MigrationTest {
-  /// - Parameter arguments: a seed; `pinned` or `logged` for one of the two ways alone; a number of
-  ///   failing calls to leave out between two that are tried.
+  /// - Parameter arguments: a seed; `pinned` or `logged` for one of the two ways alone; N to make
+  ///   every Nth call fail instead of each.
   static func run(_ arguments: [String]) throws -> LabResult {
     var result = LabResult()
     let seed = arguments.first.flatMap { UInt64($0) } ?? 1
     let stride = arguments.dropFirst(2).first.flatMap { Int($0) } ?? 1
     let ways = ["pinned", "logged"].filter { arguments.count < 2 || arguments[1] == $0 }
-    let pinningType = try Self.pinningType()
-    let pinning = try (1...2).map { try PinningDevice.create($0, type: pinningType) }
-    let mtty = try (3...4).map { try PinningDevice.create($0, parent: "mtty", type: "mtty-2") }
+    let pinning = try (1...2).map { try PinningDevice.create($0) }
+    let mtty = try (3...4).map { try PinningDevice.create($0, parent: "mtty", type: "2") }
     func pair(_ way: String, omitting: Set<TrackerOmission> = []) throws -> MovePair {
       let sides = try (0..<2).map {
         try MoveSide((pinning[$0], mtty[$0]), logs: way == "logged", omitting: omitting)
@@ -31,14 +30,6 @@ enum MigrationTest {
     try planted(try pair("pinned", omitting: [.finalSync]), into: &result)
     for name in pinning + mtty { PinningDevice.remove(name) }
     return result
-  }
-
-  private static func pinningType() throws -> String {
-    let path = "/sys/class/mdev_bus/smudge/mdev_supported_types"
-    guard let type = Folder.names(path)?.first(where: { $0.hasSuffix("-pinning") }) else {
-      throw LabError("\(path) has no pinning device")
-    }
-    return type
   }
 
   /// There and back, twice.

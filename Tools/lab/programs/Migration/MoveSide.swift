@@ -97,6 +97,10 @@ final class MoveSide {
   func empty() throws {
     calls.plan(failAt: nil)
     machine.becomeEmpty()
+    // A guest that left while its device could not be told to stop leaves it as it was.
+    for device in devices where device.state != .stop && device.state != .running {
+      _ = try device.recover()
+    }
     try tracker.iommuUnmap(id, .wholeSpace)
     picture = nil
   }
