@@ -83,7 +83,7 @@ func benchPeers() -> Target {
 var targets: [Target] = []
 // level 0
 targets += module("Addressing")
-targets += module("Locking", tests: nil)
+targets += module("Locking", tests: ["Simulation", "CBitmapKernels"])
 targets += ["CBitmapKernels", "CChecksum", "CSmudgeLinux"].map(cModule)
 targets.append(
   .systemLibrary(
@@ -102,7 +102,7 @@ targets += module(
     "Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog",
     "EventTrace",
   ],
-  tests: ["Simulation"])
+  tests: ["Simulation", "DeviceMigration"])
 targets += module(
   "DeviceMigration",
   ["Addressing", "Locking", "CChecksum", "PageBitmap", "DMAContainer", "GuestDirtyLog"],
@@ -140,7 +140,16 @@ targets += [
     name: "TestSupport",
     dependencies: named(["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer"]),
     path: "Tests/TestSupport", swiftSettings: strict),
+  .testTarget(
+    name: "ExampleTests",
+    dependencies: named([
+      "Addressing", "DMAContainer", "DirtyTracker", "GuestDirtyLog", "Simulation",
+    ]),
+    path: "Tests/ExampleTests", swiftSettings: strict),
   .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: strict),
+  .testTarget(
+    name: "SystemTests", dependencies: named(["smudge"] + levels0to3 + ["MigrationTransport"]),
+    path: "Tests/SystemTests", swiftSettings: strict),
 ]
 
 let package = Package(

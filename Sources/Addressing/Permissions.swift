@@ -1,7 +1,8 @@
 /// What a device may do through a mapping. A mapping grants at least one of the two.
 public struct Permissions: OptionSet, Hashable, BitwiseCopyable, Sendable, CustomStringConvertible {
   public let rawValue: UInt8
-  @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
+  /// Bits that are no permission are left out: a table has room for two.
+  @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue & 3 }
 
   public static let read = Permissions(rawValue: 1)
   public static let write = Permissions(rawValue: 2)

@@ -5,9 +5,25 @@
 //   line_load_shifted(p, b)   the 512 bits from bit b of p on, 0 < b < 64; reads 9 words
 //   line_store, line_is_zero
 //   tally, tally_zero(), tally_line(&t, source, old), tally_hit(&t), tally_newly(&t)
+//   LINE_SPLIT                defined where the level has a line_split of its own
 //   MASKED_EDGE               defined where lanes can be masked (AVX-512 intrinsics)
 //
 // Included once per level, inside the `target` attribute of that level.
+
+#if !defined(LINE_SPLIT)
+// The 512 bits moved up by `shift`, 0 < shift < 512: what stays in the line, and what reaches into
+// the next one.
+INLINE void line_split(line bits, uint64_t shift, line *low, line *high) {
+  uint64_t from[8], into[16] = {0}, word = shift >> 6, bit = shift & 63;
+  line_store(from, bits);
+  for (uint64_t i = 0; i < 8; i++) {
+    into[i + word] |= from[i] << bit;
+    into[i + word + 1] |= from[i] >> 1 >> (63 - bit);
+  }
+  *low = line_load(into);
+  *high = line_load(into + 8);
+}
+#endif
 
 typedef struct counts {
   tally lines;
@@ -57,6 +73,7 @@ INLINE void edge_line(const smudge_bitmap *target, uint64_t index, const uint64_
   // The address may lie before the source; the lanes that would read there are masked off.
   const uint64_t *p = (const uint64_t *)((uintptr_t)source + (uintptr_t)((uint64_t)word << 3));
   const uint64_t *q = (const uint64_t *)((uintptr_t)p + 8);
+  tell_read((const uint64_t *)((uintptr_t)p + (low << 3)), high - low + 1);
   __m512i bits = _mm512_or_si512(
       _mm512_srl_epi64(_mm512_maskz_loadu_epi64((__mmask8)wanted, p),
                        _mm_cvtsi64_si128((long long)shift)),
@@ -71,6 +88,8 @@ INLINE void edge_line(const smudge_bitmap *target, uint64_t index, const uint64_
                                _mm512_set1_epi64((long long)(~0ull >> (63 - (to & 63)))));
   if (line_is_zero(bits)) return;
   uint64_t *words = target->words + index * 8;
+  // The whole line is loaded, but the lanes outside count for nothing.
+  tell_written(words + (from >> 6), (to >> 6) - (from >> 6) + 1);
   __m512i old = _mm512_loadu_si512(words);
   tally_line(&c->lines, bits, old);
   _mm512_mask_storeu_epi64(words, lanes, _mm512_or_si512(bits, old));

@@ -22,6 +22,7 @@ INLINE line line_zero(void) {
 }
 
 INLINE line line_load(const uint64_t *p) {
+  tell_read(p, 8);
   return (line){_mm256_loadu_si256((const __m256i *)p),
                 _mm256_loadu_si256((const __m256i *)(p + 4))};
 }
@@ -35,6 +36,7 @@ INLINE line line_load_shifted(const uint64_t *p, uint64_t shift) {
 }
 
 INLINE void line_store(uint64_t *p, line l) {
+  tell_written(p, 8);
   _mm256_storeu_si256((__m256i *)p, l.a);
   _mm256_storeu_si256((__m256i *)(p + 4), l.b);
 }

@@ -6,6 +6,14 @@ enum {
   BATCH = 256,
   // How many mappings ahead the target of a longer mapping is asked for.
   AHEAD = 12,
+  // Mappings of a line each that are looked at together.
+  GROUP = 32,
+  // Strewn mappings walked between two looks at whether the walk pays.
+  STRETCH = 1024,
+  // A dirty bit for so few mappings is cheaper found from the mappings than the other way round.
+  NEAR = 192,
+  // An average to begin with: some near ones in a row are a reason to walk, one is not.
+  FAR = 8 * NEAR,
 };
 
 typedef struct batch {
@@ -15,6 +23,13 @@ typedef struct batch {
   uint64_t targets[BATCH];
 } batch;
 
+// Lines of the source, and the page of the target that the first bit of each goes to.
+typedef struct group {
+  uint64_t count;
+  const uint64_t *sources[GROUP];
+  uint64_t targets[GROUP];
+} group;
+
 // Mappings below `index` and pages below `page` are done with.
 typedef struct cursor {
   uint64_t index;
@@ -23,6 +38,9 @@ typedef struct cursor {
 
 static void flush(const smudge_bitmap *target, batch *b) {
   uint64_t newly = 0, count = b->count;
+  for (uint64_t i = 0; i < count; i++) {
+    __builtin_prefetch(target->words + (b->targets[i] >> 6), 1);
+  }
   for (uint64_t i = 0; i < count; i++) {
     uint64_t page = b->targets[i];
     uint64_t bit = 1ull << (page & 63), old = target->words[page >> 6];
@@ -151,44 +169,153 @@ INLINE int one_mapping(const smudge_scatter *s, cursor *at, batch *b, counts *c)
   return SMUDGE_SCATTER_DONE;
 }
 
-// Mappings of one whole line on both sides, 2 MiB of 4 KiB pages, side by side in IOVA, as long as
-// each has a dirty page. None of the pages from the cursor on has been looked at.
-INLINE void line_mappings(const smudge_scatter *s, cursor *at, counts *c) {
-  uint64_t shift = s->page_shift, bytes = 512ull << shift;
-  uint64_t block = 0, dirty = 0, index = at->index, page = at->page;
-  for (; index < s->mapping_count && page + 512 <= s->window_page_count; index++, page += 512) {
-    const smudge_mapping *m = s->mappings + index;
-    uint64_t iova = s->window_first + (page << shift);
-    uint64_t offset = m->gpa_first - s->target_gpa_first, target = offset >> shift;
-    if (m->iova_first != iova || m->iova_last != iova + (bytes - 1)) break;
-    if ((offset & (bytes - 1)) != 0 || target + 512 > s->target.page_count) break;
-    if ((m->permissions & s->write_permission) == 0) break;
-    line bits = line_load(s->source + (page >> 6));
-    if (line_is_zero(bits)) break;
-    if (index + AHEAD < s->mapping_count) {
-      uint64_t ahead = (m[AHEAD].gpa_first - s->target_gpa_first) >> shift;
-      __builtin_prefetch(s->target.words + (ahead >> 6), 1);
-    }
-    uint64_t *words = s->target.words + (target >> 6);
-    line old = line_load(words);
-    tally_line(&c->lines, bits, old);
-    line_store(words, line_or(bits, old));
-    // The summaries are written once for all lines of a block that come together.
-    if (target >> 15 != block) {
-      if (dirty != 0) {
-        s->target.lines[block] |= dirty;
-        s->target.blocks[block >> 6] |= 1ull << (block & 63);
+// Mappings of one page each, wherever they are, one after the other with a look at the bit of each:
+// where there are more dirty bits than a search for each would be worth. Leaves `at` at the first
+// mapping of another kind, or that needs the caller, or where so few bits are dirty that searching
+// is cheaper.
+INLINE void strewn_mappings(const smudge_scatter *s, cursor *at, batch *b) {
+  uint64_t shift = s->page_shift, mask = (1ull << shift) - 1;
+  uint64_t index = at->index, page = at->page, found = STRETCH / NEAR;
+  while (found >= STRETCH / NEAR && index < s->mapping_count) {
+    uint64_t stretch_end = index + STRETCH < s->mapping_count ? index + STRETCH : s->mapping_count;
+    found = 0;
+    while (index < stretch_end) {
+      if (b->count > BATCH - 64) flush(&s->target, b);
+      uint64_t count = b->count, end = index + 64 < stretch_end ? index + 64 : stretch_end;
+      uint64_t odd = 0;
+      for (; index < end; index++) {
+        const smudge_mapping *m = s->mappings + index;
+        uint64_t distance = m->iova_first - s->window_first;
+        uint64_t offset = m->gpa_first - s->target_gpa_first, bit = distance >> shift;
+        odd = ((m->iova_last - m->iova_first) ^ mask) | (distance & mask);
+        if (odd != 0 || bit >= s->window_page_count) {
+          odd = 1;
+          break;
+        }
+        uint64_t dirty = s->source[bit >> 6] >> (bit & 63) & 1;
+        dirty &= (m->permissions & s->write_permission) != 0;
+        if (dirty & (((offset & mask) != 0) | (offset >> shift >= s->target.page_count))) {
+          odd = 1;
+          break;
+        }
+        // Written whether it is dirty or not, and kept when it is: no branch that is guessed wrong.
+        b->targets[count] = offset >> shift;
+        count += dirty;
+        page = bit + 1;
       }
-      block = target >> 15;
+      found += count - b->count;
+      b->count = count;
+      if (odd != 0) goto leave;
+    }
+  }
+leave:
+  at->index = index;
+  if (page > at->page) at->page = page;
+}
+
+// Lines of the target, asked for when the group was collected. The summaries are written once for
+// all lines of a block that come together.
+INLINE void or_group(const smudge_bitmap *target, const group *g, counts *c) {
+  uint64_t block = g->targets[0] >> 15, dirty = 0;
+  for (uint64_t i = 0; i < g->count; i++) {
+    uint64_t page = g->targets[i], shift = page & 511;
+    line low = line_load(g->sources[i]);
+    if (page >> 15 != block) {
+      if (dirty != 0) {
+        target->lines[block] |= dirty;
+        target->blocks[block >> 6] |= 1ull << (block & 63);
+      }
+      block = page >> 15;
       dirty = 0;
     }
-    dirty |= 1ull << ((target >> 9) & 63);
+    uint64_t *words = target->words + (page >> 9) * 8;
+    if (shift != 0) {
+      line high;
+      line_split(low, shift, &low, &high);
+      if (!line_is_zero(high)) {
+        line old = line_load(words + 8);
+        tally_line(&c->lines, high, old);
+        line_store(words + 8, line_or(high, old));
+        if (((page >> 9) & 63) == 63) {
+          mark_line(target, (page >> 9) + 1);
+        } else {
+          dirty |= 2ull << ((page >> 9) & 63);
+        }
+      }
+      if (line_is_zero(low)) continue;
+    }
+    line old = line_load(words);
+    tally_line(&c->lines, low, old);
+    line_store(words, line_or(low, old));
+    dirty |= 1ull << ((page >> 9) & 63);
   }
   if (dirty != 0) {
-    s->target.lines[block] |= dirty;
-    s->target.blocks[block >> 6] |= 1ull << (block & 63);
+    target->lines[block] |= dirty;
+    target->blocks[block >> 6] |= 1ull << (block & 63);
   }
-  at->index = index;
+}
+
+// One bit for each of `count` lines that is not zero.
+INLINE uint64_t dirty_lines(const uint64_t *source, const smudge_mapping *mappings,
+                            uint64_t count) {
+  uint64_t dirty = 0;
+  for (uint64_t i = 0; i < count; i++) {
+    // Of the next group: the CPU's own prefetch ends where a page does, which is here.
+    __builtin_prefetch(source + (i + GROUP) * 8);
+    __builtin_prefetch(mappings + i + GROUP);
+    dirty |= (uint64_t)!line_is_zero(line_load(source + i * 8)) << i;
+  }
+  return dirty;
+}
+
+// Mappings of a line of the source each, 2 MiB of 4 KiB pages, side by side in IOVA, wherever their
+// GPA is. Only those with dirty bits are looked at. None of the pages from the cursor on has been
+// looked at. Leaves `at` at the first dirty line whose mapping is of another kind or needs the
+// caller.
+INLINE void line_mappings(const smudge_scatter *s, cursor *at, counts *c) {
+  uint64_t shift = s->page_shift, mask = (1ull << shift) - 1, bytes = 512ull << shift;
+  uint64_t index = at->index, page = at->page;
+  group groups[2];
+  groups[0].count = groups[1].count = 0;
+  uint64_t turn = 0, is_odd = 0;
+  while (!is_odd) {
+    uint64_t count = index < s->mapping_count ? s->mapping_count - index : 0;
+    uint64_t lines = (s->window_page_count - page) >> 9;
+    if (count > lines) count = lines;
+    if (count > GROUP) count = GROUP;
+    if (count == 0) break;
+    const uint64_t *source = s->source + (page >> 6);
+    uint64_t dirty = dirty_lines(source, s->mappings + index, count);
+    group *g = &groups[turn];
+    g->count = 0;
+    for (; dirty != 0; dirty &= dirty - 1) {
+      uint64_t i = (uint64_t)__builtin_ctzll(dirty);
+      const smudge_mapping *m = s->mappings + index + i;
+      uint64_t iova = s->window_first + ((page + (i << 9)) << shift);
+      uint64_t offset = m->gpa_first - s->target_gpa_first, target = offset >> shift;
+      uint64_t is_writable = (m->permissions & s->write_permission) != 0;
+      if (m->iova_first != iova || m->iova_last != iova + (bytes - 1) || (offset & mask) != 0 ||
+          s->target.page_count < 512 || target > s->target.page_count - 512) {
+        page += i << 9;
+        is_odd = 1;
+        break;
+      }
+      __builtin_prefetch(s->target.words + (target >> 6), 1);
+      __builtin_prefetch(s->target.words + ((target + 511) >> 6), 1);
+      g->sources[g->count] = source + i * 8;
+      g->targets[g->count] = target;
+      g->count += is_writable;
+      at->index = index + i + 1;
+    }
+    turn ^= 1;
+    if (groups[turn].count != 0) or_group(&s->target, &groups[turn], c);
+    groups[turn].count = 0;
+    if (is_odd) break;
+    index += count;
+    page += count << 9;
+  }
+  turn ^= 1;
+  if (groups[turn].count != 0) or_group(&s->target, &groups[turn], c);
   at->page = page;
 }
 
@@ -200,23 +327,42 @@ static int scatter(smudge_scatter *scatter) {
   b.count = b.hit = b.newly = 0;
   uint64_t mask = (1ull << s.page_shift) - 1;
   int result = SMUDGE_SCATTER_DONE;
+  // Mappings between dirty bits, of late.
+  uint64_t average = FAR;
   while (result == SMUDGE_SCATTER_DONE) {
     at.page = next_dirty(&s, at.page);
     if (at.page >= s.window_page_count) break;
     uint64_t iova = s.window_first + (at.page << s.page_shift);
+    uint64_t before = at.index, page = at.page;
     at.index = seek(s.mappings, at.index, s.mapping_count, iova);
     if (at.index >= s.mapping_count) break;
+    average = (average * 7 + (at.index - before)) / 8;
     const smudge_mapping *m = s.mappings + at.index;
+    if (average < NEAR && m->iova_last - m->iova_first == mask) {
+      average = FAR;
+      before = at.index;
+      strewn_mappings(&s, &at, &b);
+      if (at.index != before) continue;
+    }
     if (m->iova_first > iova + mask) {
       // A hole: the next page that can matter is the one this mapping begins in.
       at.page = (m->iova_first - s.window_first) >> s.page_shift;
     } else if (m->iova_first == iova && m->iova_last == iova + mask) {
-      uint64_t before = at.index, page = at.page;
+      before = at.index;
       one_page_mappings(&s, &at, &b);
       if (at.index == before && at.page == page) result = one_mapping(&s, &at, &b, &c);
+      // Side by side: the guess is better than a walk.
+      if (at.index > before + 1) average = FAR;
+    } else if (m->iova_first == iova && m->iova_last - iova == (512ull << s.page_shift) - 1 &&
+               (page & 63) == 0) {
+      line_mappings(&s, &at, &c);
+      if (at.page == page) result = one_mapping(&s, &at, &b, &c);
     } else {
       result = one_mapping(&s, &at, &b, &c);
-      if (result == SMUDGE_SCATTER_DONE && (at.page & 511) == 0) line_mappings(&s, &at, &c);
+      if (result == SMUDGE_SCATTER_DONE && (at.page & 63) == 0 &&
+          m->iova_last - m->iova_first == (512ull << s.page_shift) - 1 &&
+          at.page < s.window_page_count)
+        line_mappings(&s, &at, &c);
     }
   }
   flush(&s.target, &b);

@@ -1,4 +1,4 @@
-// A page with content answers within its first words; a page of zeroes is read as fast as memory is.
+// A page with content answers within its first words; one of zeroes is read as fast as memory is.
 #include "zero.h"
 
 #include <stdint.h>

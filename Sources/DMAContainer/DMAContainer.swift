@@ -39,6 +39,13 @@ public protocol DMAContainer: AnyObject, Sendable {
 }
 
 /// One way in which a container knows what its devices wrote.
+///
+/// States:
+///
+///               start                 query: what it reported with `clear` is clean
+///     stopped --------> logging ------.
+///        ^                |  ^--------'
+///        '------stop------'      unread dirt is lost
 public protocol DirtyLog: AnyObject, Sendable {
   var name: String { get }
   var capabilities: DirtyLogCapabilities { get }

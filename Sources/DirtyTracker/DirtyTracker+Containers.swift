@@ -86,8 +86,7 @@ extension DirtyTracker {
   /// mapped writable is marked.
   public func attachmentChanged(_ id: ContainerID) throws(TrackerError) {
     let tracked = try container(id)
-    let logs = tracked.backend.dirtyLogs
-    taking(.attachmentChanged(container: id.rawValue, logs: logs.map { TraceLog($0) })) {
+    taking(.attachmentChanged(container: id.rawValue, tracked.traced)) {
       tracked.operation.withLock { (op: inout ContainerOperation) in
         if !op.isRemoved { tracked.attachmentChanged(&op) }
       }

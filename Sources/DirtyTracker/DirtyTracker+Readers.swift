@@ -60,4 +60,15 @@ extension DirtyTracker {
   public func putBackAll(for consumer: ConsumerID) -> MarkCount {
     taking(.putBackAll(consumer: UInt64(consumer.rawValue))) { log.putBackAll(for: consumer) }
   }
+
+  public func markAllDirtyForGood(because reason: String) {
+    taking(.allMarkedDirty(reason: reason)) { log.markAllDirtyForGood(because: reason) }
+  }
+
+  public func resetAllDirty() { taking(.allDirtyReset) { log.resetAllDirty() } }
+
+  @discardableResult
+  public func markEverything() -> MarkCount {
+    taking(.everythingMarked) { log.markEverything(by: .conservative(nil)) }
+  }
 }

@@ -12,7 +12,8 @@ extension DirtyTracker {
     _ event: @autoclosure () -> TrackerEvent, _ body: () throws(E) -> R
   ) throws(E) -> R {
     guard let record = settings.record else { return try body() }
-    return try gate.withLock { (_) throws(E) -> R in
+    return try gate.withLock { (gate: inout sending Gate) throws(E) -> R in
+      gate.recent = nil
       record.append(event())
       return try body()
     }
@@ -27,11 +28,18 @@ extension DirtyTracker {
     }
     return TraceConfiguration(
       pageSize: policy.pageSize, sendsPinnedEveryRound: policy.pinnedPages == .everyRound,
-      omissionMask: mask)
+      omissionMask: mask,
+      trustsGuest: policy.twoStepUnmap == .trustGuest, rearmPageCount: policy.rearmPageCount)
   }
 }
 
 extension TrackedContainer {
+  /// As it is now.
+  var traced: TraceContainer {
+    let space = book.withLock { (book: inout ContainerBook) in book.addressSpace }
+    return TraceContainer(backend, ownership: ownership, addressSpace: space)
+  }
+
   /// Records what a call that succeeded reported; nothing when it reported nothing.
   func answered(_ call: BackendAnswer.Call, log index: Int? = nil, _ bitmap: borrowing QueryBitmap)
   {

@@ -16,6 +16,7 @@ extension DirtyTracker {
         control.isTracking = true
         for tracked in liveContainers {
           tracked.operation.withLock { (op: inout ContainerOperation) in
+            tracked.beginShare(&op)
             tracked.start(&op)
             tracked.takeShare(&op, into: &report)
           }
@@ -34,6 +35,7 @@ extension DirtyTracker {
         control.isTracking = false
         for tracked in liveContainers {
           tracked.operation.withLock { (op: inout ContainerOperation) in
+            tracked.beginShare(&op)
             tracked.stop(&op)
             tracked.takeShare(&op, into: &report)
           }
@@ -67,6 +69,7 @@ extension DirtyTracker {
           let whole = range.expanded(to: policy.pageSize)
           part = AddressRange(first: IOVA(whole.first.rawValue), last: IOVA(whole.last.rawValue))
         }
+        tracked.beginShare(&op)
         tracked.sync(&op, in: part, isFinal: isFinal, asks: tracked.id != unasked)
         tracked.takeShare(&op, into: &report)
       }

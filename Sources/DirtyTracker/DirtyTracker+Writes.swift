@@ -14,7 +14,7 @@ extension DirtyTracker {
   /// What is no longer known makes all RAM dirty.
   public func deviceWrote(_ id: ContainerID, _ iova: IOVARange, since generation: Generation? = nil)
   {
-    taking(.deviceWrote(container: id.rawValue, iova: iova)) {
+    taking(.deviceWrote(container: id.rawValue, iova: iova, since: generation)) {
       guard let tracked = try? container(id) else {
         log.markEverything(by: .conservative(nil))
         return note("\(id) wrote to IOVA \(iova) and is not known; every page is marked dirty")

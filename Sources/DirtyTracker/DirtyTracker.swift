@@ -42,7 +42,13 @@ public final class DirtyTracker: GuestDirtyTracking, Sendable {
   let directory = Mutex(Directory())
   let notes = Mutex(TrackerNotes())
   /// One event at a time while there is a record.
-  let gate = Mutex(())
+  let gate = Mutex(Gate())
+
+  struct Gate: Sendable {
+    /// Of the last map or unmap, which saves the next one a look into the directory. Every other
+    /// event forgets it, so it is never one that was removed.
+    var recent: TrackedContainer?
+  }
 
   struct ControlState: Sendable {
     var isTracking = false

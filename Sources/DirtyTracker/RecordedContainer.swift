@@ -32,38 +32,41 @@ final class RecordedAnswers: Sendable {
 final class RecordedContainer: DMAContainer {
   let number: UInt16
   let name: String
-  let capabilities: ContainerCapabilities
   private let answers: RecordedAnswers
-  private let logs: Mutex<[RecordedLog]>
+  private let state: Mutex<State>
+
+  private struct State: Sendable {
+    var capabilities: ContainerCapabilities
+    var logs: [RecordedLog]
+  }
 
   init(_ number: UInt16, _ container: TraceContainer, _ answers: RecordedAnswers) {
     self.number = number
     self.name = container.name
     self.answers = answers
-    capabilities = ContainerCapabilities(
-      pageSizes: container.pageSizes,
-      bisectPolicy: container.splitsMappings ? .split : .refuse,
-      mappingCountMax: container.mappingCountMax, validRanges: container.validRanges,
-      hasAtomicUnmap: container.hasAtomicUnmap,
-      unmapBitmapByteCountMax: container.unmapBitmapByteCountMax)
-    logs = Mutex(
-      container.logs.enumerated().map {
-        RecordedLog(number, UInt16(truncatingIfNeeded: $0.offset), $0.element, answers)
-      })
+    state = Mutex(
+      State(
+        capabilities: ContainerCapabilities(container),
+        logs: container.logs.enumerated().map {
+          RecordedLog(number, UInt16(truncatingIfNeeded: $0.offset), $0.element, answers)
+        }))
   }
 
-  var dirtyLogs: [any DirtyLog] { logs.withLock { $0.map { $0 as any DirtyLog } } }
+  var capabilities: ContainerCapabilities { state.withLock { $0.capabilities } }
+  var dirtyLogs: [any DirtyLog] { state.withLock { $0.logs.map { $0 as any DirtyLog } } }
 
-  /// A log of the same name is the same log, perhaps in another place.
-  func attach(_ traced: [TraceLog]) {
-    logs.withLock { logs in
-      let old = logs
-      logs = traced.enumerated().map { place, log in
+  /// Its devices are others now. A log of the same name is the same log,
+  /// perhaps in another place and able to do other things.
+  func attach(_ traced: TraceContainer) {
+    state.withLock { state in
+      state.capabilities = ContainerCapabilities(traced)
+      let old = state.logs
+      state.logs = traced.logs.enumerated().map { place, log in
         let index = UInt16(truncatingIfNeeded: place)
         guard let same = old.first(where: { $0.name == log.name }) else {
           return RecordedLog(number, index, log, answers)
         }
-        same.move(to: index)
+        same.become(log, at: index)
         return same
       }
     }
@@ -96,30 +99,44 @@ final class RecordedContainer: DMAContainer {
   }
 }
 
+extension ContainerCapabilities {
+  fileprivate init(_ container: TraceContainer) {
+    self.init(
+      pageSizes: container.pageSizes,
+      bisectPolicy: container.splitsMappings ? .split : .refuse,
+      mappingCountMax: container.mappingCountMax, validRanges: container.validRanges,
+      hasAtomicUnmap: container.hasAtomicUnmap,
+      unmapBitmapByteCountMax: container.unmapBitmapByteCountMax)
+  }
+}
+
 /// A dirty log that answers what was recorded.
 final class RecordedLog: DirtyLog {
   let name: String
-  let capabilities: DirtyLogCapabilities
   private let container: UInt16
-  private let place: Mutex<UInt16>
+  private let state: Mutex<State>
   private let answers: RecordedAnswers
+
+  private struct State: Sendable {
+    var place: UInt16
+    var capabilities: DirtyLogCapabilities
+  }
 
   init(_ container: UInt16, _ place: UInt16, _ log: TraceLog, _ answers: RecordedAnswers) {
     self.container = container
-    self.place = Mutex(place)
+    state = Mutex(State(place: place, capabilities: DirtyLogCapabilities(log)))
     self.answers = answers
     name = log.name
-    capabilities = DirtyLogCapabilities(
-      scope: DirtyScope(rawValue: log.scope) ?? .everythingMapped, pageSizes: log.pageSizes,
-      queryBitmapByteCountMax: log.queryBitmapByteCountMax, mayCrossHoles: log.mayCrossHoles,
-      mayCutMapping: log.mayCutMapping, canPeek: log.canPeek, rangeCountMax: log.rangeCountMax,
-      isAskedAfterUnmap: log.isAskedAfterUnmap)
   }
 
-  func move(to index: UInt16) { place.withLock { $0 = index } }
+  var capabilities: DirtyLogCapabilities { state.withLock { $0.capabilities } }
+
+  func become(_ log: TraceLog, at place: UInt16) {
+    state.withLock { $0 = State(place: place, capabilities: DirtyLogCapabilities(log)) }
+  }
 
   private func take(_ call: BackendAnswer.Call, _ range: IOVARange?) -> BackendAnswer? {
-    answers.take(container, place.withLock { $0 }, call, range)
+    answers.take(container, state.withLock { $0.place }, call, range)
   }
 
   func start(logging ranges: [IOVARange], pageSize: PageSize) throws(ContainerError) {
@@ -134,5 +151,15 @@ final class RecordedLog: DirtyLog {
     let answer = take(.query, bitmap.window)
     try RecordedContainer.check(answer, .query, name)
     for run in answer?.dirty ?? [] { bitmap.insert(run) }
+  }
+}
+
+extension DirtyLogCapabilities {
+  fileprivate init(_ log: TraceLog) {
+    self.init(
+      scope: DirtyScope(rawValue: log.scope) ?? .everythingMapped, pageSizes: log.pageSizes,
+      queryBitmapByteCountMax: log.queryBitmapByteCountMax, mayCrossHoles: log.mayCrossHoles,
+      mayCutMapping: log.mayCutMapping, canPeek: log.canPeek, rangeCountMax: log.rangeCountMax,
+      isAskedAfterUnmap: log.isAskedAfterUnmap)
   }
 }

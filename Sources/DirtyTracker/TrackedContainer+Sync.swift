@@ -41,18 +41,26 @@ extension TrackedContainer {
     }
   }
 
+  /// Calls so far were the guest's maps and unmaps; those from here on are the report's own.
+  func beginShare(_ op: inout ContainerOperation) {
+    op.mappingCallCount &+= op.callCount
+    op.callCount = 0
+  }
+
   /// What happened since the last report.
   func takeShare(
     _ op: inout ContainerOperation, into report: inout SyncReport
   ) {
     var share = SyncReport.ContainerShare(container: id, name: name, scopes: op.logs.map(\.scope))
     share.backendCallCount = op.callCount
+    share.mappingCallCount = op.mappingCallCount
     share.dirtyPages = op.count.dirtyPages
     share.newlyDirtyPages = op.count.newlyDirtyPages
     share.heldBackPages = op.heldBackPages
     report.containers.append(share)
     report.notes.append(contentsOf: op.notes.take())
     op.callCount = 0
+    op.mappingCallCount = 0
     op.reportedPages = op.markedPages
     op.count = MarkCount()
     op.heldBackPages = 0

@@ -34,7 +34,12 @@ extension TrackedContainer {
     }
     // The backend removes mappings only as they were made. Between the unmap and the map of the
     // rest no device can write there, so no dirt is missed.
-    try unmapWhole(&op, kept.whole)
+    do throws(TrackerError) {
+      try unmapWhole(&op, kept.whole)
+    } catch {
+      restoreKept(&op, kept)
+      throw error
+    }
     do throws(TrackerError) {
       try mapAgain(&op, kept.left)
     } catch {
@@ -99,6 +104,18 @@ extension TrackedContainer {
     }
   }
 
+  /// After an unmap that failed on its way: what it removed may have taken a part along that was to
+  /// stay.
+  private func restoreKept(_ op: inout ContainerOperation, _ kept: KeptParts) {
+    for case let part? in [kept.left, kept.right] {
+      let isThere = book.withLock { (book: inout ContainerBook) in
+        book.table.firstMapping(overlapping: part.iova) != nil
+      }
+      guard !isThere else { continue }
+      do throws(TrackerError) { try mapAgain(&op, part) } catch { op.notes.append("\(error)") }
+    }
+  }
+
   private func mapAgain(_ op: inout ContainerOperation, _ part: Mapping?) throws(TrackerError) {
     guard let part else { return }
     // It was mapped before, so there is one piece of memory behind it, or none of this process.
@@ -132,6 +149,12 @@ extension TrackedContainer {
     book.withLock { (book: inout ContainerBook) in
       plan.forEach(book.table, in: range) { steps.append($0) }
     }
+    if steps.count > 1, case .window(let chunk) = steps[0], !hasRoom(toCut: chunk) {
+      op.notes.append("\(name): IOVA \(range) was unmapped in one piece: its table is full")
+      try unmapPlainly(&op, range)
+      assumeWritten(&op, in: range, .report(.conservative(id)))
+      return remove(range)
+    }
     // Each chunk is gone as a whole, from backend and table, before the next: when one fails, the
     // table says what is true.
     for step in steps {
@@ -144,6 +167,12 @@ extension TrackedContainer {
         remove(part)
       }
     }
+  }
+
+  /// A chunk from the middle of a mapping leaves two parts for a while.
+  private func hasRoom(toCut chunk: IOVARange) -> Bool {
+    do throws(TrackerError) { try checkCut(chunk) } catch { return false }
+    return true
   }
 
   private func unmapAtomically(

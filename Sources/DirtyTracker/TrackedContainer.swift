@@ -105,8 +105,9 @@ struct ContainerOperation: ~Copyable, Sendable {
   var bitmap: QueryBitmap
   var mappings: [Mapping] = []
   var steps: [QueryPlan.Step] = []
-  /// Since the last report.
+  /// Since the last report, and of these the ones before the report under way began.
   var callCount = 0
+  var mappingCallCount = 0
   var count = MarkCount()
   var heldBackPages: UInt64 = 0
   /// Pages marked by reports taken so far.

@@ -30,7 +30,8 @@ struct ReplayReaders {
     case .putBackAll(let number):
       if let consumer = consumers[number] { tracker.putBackAll(for: consumer) }
     case .allMarkedDirty(let reason): tracker.log.markAllDirtyForGood(because: reason)
-    case .allDirtyReset: tracker.log.resetAllDirty()
+    case .allDirtyReset: tracker.resetAllDirty()
+    case .everythingMarked: tracker.markEverything()
     default: break
     }
     return nil

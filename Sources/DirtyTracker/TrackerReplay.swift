@@ -16,12 +16,13 @@ public struct TrackerReplay {
   private var containers: [UInt16: RecordedContainer] = [:]
   private var readers = ReplayReaders()
   private let answers = RecordedAnswers()
+  private var isInTransaction = false
 
-  /// - Parameter log: an empty log, without regions.
+  /// - Parameter log: an empty log, without regions, of the page size the trace has.
   public static func replay(
-    _ events: [TrackerEvent], into log: GuestDirtyLog, policy: TrackerPolicy = .init()
+    _ events: [TrackerEvent], into log: GuestDirtyLog
   ) -> TrackerReplay {
-    var replay = TrackerReplay(events.first, log, policy)
+    var replay = TrackerReplay(events.first, log)
     var index = 0
     while index < events.count {
       let event = events[index]
@@ -40,12 +41,26 @@ public struct TrackerReplay {
     return replay
   }
 
-  private init(_ first: TrackerEvent?, _ log: GuestDirtyLog, _ policy: TrackerPolicy) {
-    var policy = policy
+  /// The same from a trace file, which has to go back to the making of the tracker. One that is cut
+  /// or damaged gives the state as of its last sound event.
+  /// - Throws: ``TraceRefusal``.
+  public static func replay(_ trace: TraceReader) throws(TraceRefusal) -> TrackerReplay {
+    guard trace.firstSequence == 0 else { throw .eventsMissing(trace.firstSequence) }
+    guard case .trackerMade(let configuration)? = trace.events.first?.event else {
+      throw .noBeginning
+    }
+    return replay(
+      trace.events.map(\.event), into: GuestDirtyLog(pageSize: configuration.pageSize))
+  }
+
+  private init(_ first: TrackerEvent?, _ log: GuestDirtyLog) {
+    var policy = TrackerPolicy()
     var omitting: Set<TrackerOmission> = []
     if case .trackerMade(let configuration)? = first {
       policy.pageSize = configuration.pageSize
       policy.pinnedPages = configuration.sendsPinnedEveryRound ? .everyRound : .stopAndCopy
+      policy.twoStepUnmap = configuration.trustsGuest ? .trustGuest : .markMapping
+      policy.rearmPageCount = configuration.rearmPageCount
       for (bit, omission) in TrackerOmission.allCases.enumerated()
       where configuration.omissionMask & (1 << UInt8(bit)) != 0 {
         omitting.insert(omission)
@@ -63,18 +78,19 @@ public struct TrackerReplay {
     switch event {
     case .containerAdded(let number, let container): add(number, container)
     case .containerRemoved(let number): try? tracker.removeContainer(ContainerID(number))
-    case .attachmentChanged(let number, let logs):
-      containers[number]?.attach(logs)
+    case .attachmentChanged(let number, let container):
+      containers[number]?.attach(container)
       try? tracker.attachmentChanged(ContainerID(number))
     case .addressSpaceSwitched(let number, let isIdentity):
       try? tracker.switchAddressSpace(ContainerID(number), to: isIdentity ? .identity : .remapped)
     case .mapped(let number, let iova, let gpa, let permissions):
       try? tracker.iommuMap(ContainerID(number), iova, to: gpa, permissions: permissions)
     case .unmapped(let number, let iova): try? tracker.iommuUnmap(ContainerID(number), iova)
-    case .unmappedByVMM(let number, let iova, let dirty): unmapped(number, iova, dirty)
+    case .unmappedByVMM(let number, let iova, let answer): unmapped(number, iova, answer)
     case .translationsReplayed(let number, let mappings):
       try? tracker.iommuReplay(ContainerID(number), mappings)
-    case .deviceWrote(let number, let iova): tracker.deviceWrote(ContainerID(number), iova)
+    case .deviceWrote(let number, let iova, let generation):
+      tracker.deviceWrote(ContainerID(number), iova, since: generation)
     case .vcpuWrote(let range): tracker.vcpuWrote(range)
     case .vcpuCollected(let ranges, let failure):
       for range in ranges { tracker.vcpuWrote(range) }
@@ -86,8 +102,7 @@ public struct TrackerReplay {
 
   private mutating func applyToListener(_ event: TrackerEvent) {
     switch event {
-    case .transactionBegan: tracker.begin()
-    case .transactionCommitted: try? tracker.commit()
+    case .transactionBegan, .transactionCommitted: transaction(begins: event == .transactionBegan)
     case .regionAdded(let region): try? tracker.regionAdded(RAMRegion(region))
     case .regionRemoved(let region): try? tracker.regionRemoved(RAMRegion(region))
     case .regionUnchanged(let region): tracker.regionUnchanged(RAMRegion(region))
@@ -104,6 +119,16 @@ public struct TrackerReplay {
     }
   }
 
+  /// One that never began, or began twice, is the caller's bug in a tracker, and a record's here.
+  private mutating func transaction(begins: Bool) {
+    guard begins != isInTransaction else {
+      divergences.append("a transaction \(begins ? "began inside another" : "ended, unbegun")")
+      return
+    }
+    isInTransaction = begins
+    if begins { tracker.begin() } else { try? tracker.commit() }
+  }
+
   private mutating func add(_ number: UInt16, _ container: TraceContainer) {
     let recorded = RecordedContainer(number, container, answers)
     containers[number] = recorded
@@ -115,22 +140,26 @@ public struct TrackerReplay {
     }
   }
 
-  private func unmapped(_ number: UInt16, _ iova: IOVARange, _ dirty: [IOVARange]?) {
+  private func unmapped(_ number: UInt16, _ iova: IOVARange, _ answer: UnmapAnswer?) {
     let id = ContainerID(number)
-    guard let dirty else {
+    // Whatever its page size was, in pages of 4 KiB the dirt is the same.
+    guard let answer, let bitmap = Self.bitmap(answer) else {
       try? tracker.iommuUnmapped(id, iova)
       return
     }
-    let window = iova.expanded(to: tracker.policy.pageSize)
-    let bytes = QueryBitmap.byteCount(window: window, pageSize: tracker.policy.pageSize) ?? 8
-    guard var bitmap = try? QueryBitmap(byteCountMax: max(8, bytes)),
-      (try? bitmap.reset(window: window, pageSize: tracker.policy.pageSize)) != nil
-    else {
-      try? tracker.iommuUnmapped(id, iova)
-      return
-    }
-    for run in dirty { bitmap.insert(run) }
     try? tracker.iommuUnmapped(id, iova, dirty: bitmap)
+  }
+
+  /// Nil past what one query may take.
+  private static func bitmap(_ answer: UnmapAnswer) -> QueryBitmap? {
+    let window = answer.window.expanded(to: .fourKiB)
+    guard let bytes = QueryBitmap.byteCount(window: window, pageSize: .fourKiB),
+      bytes <= Int(Limits.queryBitmapByteCountMax),
+      var bitmap = try? QueryBitmap(byteCountMax: max(8, bytes)),
+      (try? bitmap.reset(window: window, pageSize: .fourKiB)) != nil
+    else { return nil }
+    for run in answer.dirty { bitmap.insert(run) }
+    return bitmap
   }
 }
 

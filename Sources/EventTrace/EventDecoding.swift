@@ -17,13 +17,16 @@ extension PayloadReader {
     case .mapped: return try mapped(slot)
     case .unmapped: return .unmapped(container: container, iova: try iova(slot))
     case .unmappedByVMM:
-      let dirty = try Self.isSet(slot) ? (remaining == 0 ? [] : try ranges(IOVA.self)) : nil
-      return .unmappedByVMM(container: container, iova: try iova(slot), dirty: dirty)
+      let answer = try Self.isSet(slot) ? try unmapAnswer() : nil
+      return .unmappedByVMM(container: container, iova: try iova(slot), answer: answer)
     case .translationsReplayed:
       return .translationsReplayed(container: container, try mappings())
     case .addressSpaceSwitched:
       return .addressSpaceSwitched(container: container, isIdentity: try Self.isSet(slot))
-    case .deviceWrote: return .deviceWrote(container: container, iova: try iova(slot))
+    case .deviceWrote:
+      return .deviceWrote(
+        container: container, iova: try iova(slot),
+        since: try Self.isSet(slot) ? Generation(slot.third) : nil)
     case .vcpuWrote: return .vcpuWrote(try gpa(slot))
     case .vcpuCollected: return .vcpuCollected(try ranges(GPA.self), failure: try failure())
     case .synced: return .synced(isFinal: try Self.isSet(slot))
@@ -31,7 +34,8 @@ extension PayloadReader {
     case .trackerMade: return .trackerMade(try configuration(slot))
     case .containerAdded: return .containerAdded(container: container, try self.container())
     case .containerRemoved: return .containerRemoved(container: container)
-    case .attachmentChanged: return .attachmentChanged(container: container, logs: try logs())
+    case .attachmentChanged:
+      return .attachmentChanged(container: container, try self.container())
     default: return try decodeListener(kind, slot)
     }
   }
@@ -66,6 +70,7 @@ extension PayloadReader {
     case .putBackAll: return .putBackAll(consumer: slot.first)
     case .allMarkedDirty: return .allMarkedDirty(reason: try string())
     case .allDirtyReset: return .allDirtyReset
+    case .everythingMarked: return .everythingMarked
     default: throw .outOfRange
     }
   }
@@ -91,10 +96,14 @@ extension PayloadReader {
   }
 
   private func configuration(_ slot: EventSlot) throws(PayloadFault) -> TraceConfiguration {
-    guard let pageSize = PageSize(bytes: slot.first), let mask = UInt8(exactly: slot.second)
+    guard let pageSize = PageSize(bytes: slot.first), let mask = UInt8(exactly: slot.second),
+      slot.flags & ~ConfigurationFlag.all == 0
     else { throw .outOfRange }
     return TraceConfiguration(
-      pageSize: pageSize, sendsPinnedEveryRound: try Self.isSet(slot), omissionMask: mask)
+      pageSize: pageSize,
+      sendsPinnedEveryRound: slot.flags & ConfigurationFlag.sendsPinnedEveryRound != 0,
+      omissionMask: mask, trustsGuest: slot.flags & ConfigurationFlag.trustsGuest != 0,
+      rearmPageCount: slot.third)
   }
 
   private mutating func answer(_ slot: EventSlot) throws(PayloadFault) -> BackendAnswer {

@@ -9,22 +9,22 @@ extension PayloadWriter {
         .mapped, flags: permissions.rawValue, container: container, iova.first.rawValue,
         iova.last.rawValue, gpaFirst.rawValue)
     case .unmapped(let container, let iova): slot(.unmapped, iova, container)
-    case .unmappedByVMM(let container, let iova, let dirty): unmapped(container, iova, dirty)
+    case .unmappedByVMM(let container, let iova, let answer): unmapped(container, iova, answer)
     case .translationsReplayed(let container, let live): replayed(container, live)
     case .addressSpaceSwitched(let container, let isIdentity):
       EventSlot(.addressSpaceSwitched, flags: isIdentity ? 1 : 0, container: container)
-    case .deviceWrote(let container, let iova): slot(.deviceWrote, iova, container)
+    case .deviceWrote(let container, let iova, let generation):
+      EventSlot(
+        .deviceWrote, flags: generation == nil ? 0 : 1, container: container,
+        iova.first.rawValue, iova.last.rawValue, generation?.rawValue ?? 0)
     case .vcpuWrote(let range): slot(.vcpuWrote, range)
     case .vcpuCollected(let runs, let failure): collected(runs, failure)
     case .synced(let isFinal): EventSlot(.synced, flags: isFinal ? 1 : 0)
     case .answered(let answer): encode(answer)
-    case .trackerMade(let configuration):
-      EventSlot(
-        .trackerMade, flags: configuration.sendsPinnedEveryRound ? 1 : 0,
-        configuration.pageSize.bytes, UInt64(configuration.omissionMask))
+    case .trackerMade(let configuration): made(configuration)
     case .containerAdded(let container, let description): added(container, description)
     case .containerRemoved(let container): EventSlot(.containerRemoved, container: container)
-    case .attachmentChanged(let container, let logs): attached(container, logs)
+    case .attachmentChanged(let container, let description): attached(container, description)
     default: encodeListener(event)
     }
   }
@@ -56,6 +56,7 @@ extension PayloadWriter {
     case .putBackAll(let consumer): EventSlot(.putBackAll, consumer)
     case .allMarkedDirty(let reason): named(.allMarkedDirty, reason)
     case .allDirtyReset: EventSlot(.allDirtyReset)
+    case .everythingMarked: EventSlot(.everythingMarked)
     default: preconditionFailure("an event that no encoder knows")
     }
   }
@@ -79,11 +80,15 @@ extension PayloadWriter {
   }
 
   private mutating func unmapped(
-    _ container: UInt16, _ iova: IOVARange, _ dirty: [IOVARange]?
+    _ container: UInt16, _ iova: IOVARange, _ answer: UnmapAnswer?
   ) -> EventSlot {
-    if let dirty, !dirty.isEmpty { ranges(dirty) }
+    if let answer {
+      integer(answer.window.first.rawValue)
+      integer(answer.window.lastOffset)
+      ranges(answer.dirty)
+    }
     return EventSlot(
-      .unmappedByVMM, flags: dirty == nil ? 0 : 1, container: container, iova.first.rawValue,
+      .unmappedByVMM, flags: answer == nil ? 0 : 1, container: container, iova.first.rawValue,
       iova.last.rawValue)
   }
 
@@ -103,9 +108,18 @@ extension PayloadWriter {
     return EventSlot(.containerAdded, container: id)
   }
 
-  private mutating func attached(_ container: UInt16, _ logs: [TraceLog]) -> EventSlot {
-    self.logs(logs)
-    return EventSlot(.attachmentChanged, container: container)
+  private mutating func attached(_ id: UInt16, _ description: TraceContainer) -> EventSlot {
+    container(description)
+    return EventSlot(.attachmentChanged, container: id)
+  }
+
+  private func made(_ configuration: TraceConfiguration) -> EventSlot {
+    var flags: UInt8 = 0
+    if configuration.sendsPinnedEveryRound { flags |= ConfigurationFlag.sendsPinnedEveryRound }
+    if configuration.trustsGuest { flags |= ConfigurationFlag.trustsGuest }
+    return EventSlot(
+      .trackerMade, flags: flags, configuration.pageSize.bytes,
+      UInt64(configuration.omissionMask), configuration.rearmPageCount)
   }
 
   private mutating func harvested(
@@ -135,6 +149,12 @@ extension PayloadWriter {
       .answered, flags: flags, container: answer.container, answer.range?.first.rawValue ?? 0,
       answer.range?.last.rawValue ?? 0, answer.unmappedByteCount)
   }
+}
+
+enum ConfigurationFlag {
+  static let sendsPinnedEveryRound: UInt8 = 1
+  static let trustsGuest: UInt8 = 2
+  static let all: UInt8 = 3
 }
 
 enum AnswerFlag {

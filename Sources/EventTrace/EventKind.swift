@@ -35,4 +35,5 @@ enum EventKind: UInt8, CaseIterable {
   case putBackAll = 33
   case allMarkedDirty = 34
   case allDirtyReset = 35
+  case everythingMarked = 36
 }

@@ -7,12 +7,19 @@ public struct TraceConfiguration: Hashable, Sendable {
   public var sendsPinnedEveryRound: Bool
   /// The steps left out on purpose, a bit each, as the tracker numbers them.
   public var omissionMask: UInt8
+  /// A two-step unmap asks and trusts the guest, rather than to mark all of the mapping.
+  public var trustsGuest: Bool
+  /// Writable pages outside the ranges of a device log before it is started anew.
+  public var rearmPageCount: UInt64
 
   public init(
-    pageSize: PageSize = .fourKiB, sendsPinnedEveryRound: Bool = false, omissionMask: UInt8 = 0
+    pageSize: PageSize = .fourKiB, sendsPinnedEveryRound: Bool = false, omissionMask: UInt8 = 0,
+    trustsGuest: Bool = false, rearmPageCount: UInt64 = 1024
   ) {
     self.pageSize = pageSize
     self.sendsPinnedEveryRound = sendsPinnedEveryRound
     self.omissionMask = omissionMask
+    self.trustsGuest = trustsGuest
+    self.rearmPageCount = rearmPageCount
   }
 }

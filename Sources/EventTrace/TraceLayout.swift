@@ -5,7 +5,7 @@
 enum TraceLayout {
   /// `SMUDGETR`.
   static let magic: UInt64 = 0x5254_4547_4455_4d53
-  static let version: UInt32 = 1
+  static let version: UInt32 = 2
   /// Magic 8, version 4, size of this header 4, first sequence 8, zero 4, CRC32C of the 28 before.
   static let headerByteCount = 32
   /// `EVTS`.

@@ -92,10 +92,7 @@ extension PayloadReader {
     let count = try elementCount(byteCountMin: 5)
     mappings.reserveCapacity(count)
     for _ in 0..<count {
-      let first = try integer()
-      let (last, wraps) = first.addingReportingOverflow(try integer())
-      guard !wraps else { throw .outOfRange }
-      let iova = AddressRange(first: IOVA(first), last: IOVA(last))
+      let iova = try sizedRange()
       let gpaFirst = GPA(try integer())
       let permissions = try Self.permissions(try littleEndian(UInt8.self))
       guard gpaFirst.advanced(byBytes: iova.lastOffset) != nil else { throw .outOfRange }
@@ -105,6 +102,18 @@ extension PayloadReader {
           generation: Generation(try integer())))
     }
     return mappings
+  }
+
+  /// First, and last less first.
+  private mutating func sizedRange() throws(PayloadFault) -> IOVARange {
+    let first = try integer()
+    let (last, wraps) = first.addingReportingOverflow(try integer())
+    guard !wraps else { throw .outOfRange }
+    return AddressRange(first: IOVA(first), last: IOVA(last))
+  }
+
+  mutating func unmapAnswer() throws(PayloadFault) -> UnmapAnswer {
+    UnmapAnswer(window: try sizedRange(), dirty: try ranges(IOVA.self))
   }
 
   mutating func failure() throws(PayloadFault) -> TraceFailure? {

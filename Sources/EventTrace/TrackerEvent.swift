@@ -20,8 +20,8 @@ public enum TrackerEvent: Hashable, Sendable {
   // MARK: containers
   case containerAdded(container: UInt16, TraceContainer)
   case containerRemoved(container: UInt16)
-  /// The container's logs are these from now on.
-  case attachmentChanged(container: UInt16, logs: [TraceLog])
+  /// The container's logs, and what it can do, are these from now on.
+  case attachmentChanged(container: UInt16, TraceContainer)
 
   // MARK: memory listener
   case transactionBegan
@@ -43,14 +43,15 @@ public enum TrackerEvent: Hashable, Sendable {
   case mapped(container: UInt16, iova: IOVARange, gpaFirst: GPA, permissions: Permissions)
   case unmapped(container: UInt16, iova: IOVARange)
   /// The VMM has unmapped by itself. Nil: it has no bitmap.
-  case unmappedByVMM(container: UInt16, iova: IOVARange, dirty: [IOVARange]?)
+  case unmappedByVMM(container: UInt16, iova: IOVARange, answer: UnmapAnswer?)
   /// The live translations, told again.
   case translationsReplayed(container: UInt16, [Mapping])
   /// True: IOVA is GPA from now on; false: behind the virtual IOMMU.
   case addressSpaceSwitched(container: UInt16, isIdentity: Bool)
 
   // MARK: writes
-  case deviceWrote(container: UInt16, iova: IOVARange)
+  /// Since: the generation its translation was taken at, where the device said so.
+  case deviceWrote(container: UInt16, iova: IOVARange, since: Generation?)
   case vcpuWrote(GPARange)
   /// What the source of vCPU dirt found in one collection, and whether it failed on the way.
   case vcpuCollected([GPARange], failure: TraceFailure?)
@@ -69,4 +70,6 @@ public enum TrackerEvent: Hashable, Sendable {
   /// The sticky mark that makes all dirty, and why.
   case allMarkedDirty(reason: String)
   case allDirtyReset
+  /// Every page counts as written, this once.
+  case everythingMarked
 }

@@ -16,6 +16,13 @@ public import Addressing
 /// 2. `directory[i]` is the first IOVA of leaf i. No leaf is empty.
 /// 3. Every map and unmap applies wholly or not at all.
 /// 4. Each map and each unmap that removed something takes one generation.
+///
+/// States of a mapping:
+///
+///               map           unmap            as many more went as are kept
+///     (none) --------> live --------> retired -------------------------------> forgotten
+///                       |  ^
+///                       '--' a cut: the parts that stay are as old as they were
 public struct MappingTable: ~Copyable, Sendable {
   public let policy: BisectPolicy
   public let pageSize: PageSize

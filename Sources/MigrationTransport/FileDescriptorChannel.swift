@@ -9,6 +9,11 @@ import Locking
 ///    is shut down; never while a call on it is under way.
 /// 2. A peer that is gone is an error, never a signal.
 /// 3. After `shutDown` every call fails, those that wait included.
+///
+/// States:
+///
+///     open ──shutDown──> shut ──last call out──> closed       a pipe, a file
+///     open ──shutDown──> shut ──the channel goes──> closed    a socket
 public final class FileDescriptorChannel: ByteChannel {
   public let name: String
   public let isBidirectional: Bool

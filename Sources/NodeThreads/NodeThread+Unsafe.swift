@@ -7,7 +7,7 @@ import Glibc
 ///
 /// Unsafe because `pthread_mutex_t` and `pthread_cond_t` must stay where they were initialised and
 /// the thread reaches this object by a bare pointer. Sound because both live in memory this object
-/// frees after the thread has been joined, the thread's pointer is retained for it, and `job` and
+/// frees after the thread has let go of it, the thread's pointer is retained for it, and `job` and
 /// `hasEnded` are reached only with the mutex held.
 @safe final class NodeThread: @unchecked Sendable {
   let node: Int
@@ -60,7 +60,13 @@ import Glibc
     hasEnded = true
     unsafe pthread_cond_broadcast(changed)
     unsafe pthread_mutex_unlock(mutex)
-    pthread_join(handle, nil)
+    // What was handed over may have held the last reference, and be let go of by this very thread,
+    // which can not wait for itself; it ends when it is back in its loop.
+    if pthread_equal(handle, pthread_self()) != 0 {
+      pthread_detach(handle)
+    } else {
+      pthread_join(handle, nil)
+    }
     self.handle = nil
   }
 

@@ -39,4 +39,9 @@ import Testing
     #expect(PageSizeSet(mask: 0x800).smallest == nil)
     #expect("\(PageSize.twoMiB)" == "2 MiB")
   }
+
+  @Test func `bits that are no permission are not taken for one`() {
+    #expect(Permissions(rawValue: 0xfc).isEmpty)
+    #expect(Permissions(rawValue: 0xff) == .readWrite)
+  }
 }

@@ -41,6 +41,35 @@ import Testing
     #expect(whole.source.report.pagesPutBack > 0)
   }
 
+  @Test func `a page reported dirty after the final sync is sent all the same`() {
+    let world = FrontEndWorld(seed: 6)
+    world.onEvent = { [unowned world] event in
+      guard case .roundEnded(let round, _) = event, round.isFinal else { return }
+      world.reportLate(page: 2)
+    }
+    let errors = world.migrate()
+    #expect(errors.source == nil && errors.destination == nil)
+    #expect(world.differences == [])
+    #expect(world.source.report.rounds.last?.remainingBytesAtEnd == 0)
+  }
+
+  @Test func `a guest that is written to without end after its stop runs on at the source`() {
+    let world = FrontEndWorld(seed: 7)
+    world.onEvent = { [unowned world] event in
+      guard !world.sourceMachine.isRunning, !world.destinationMachine.isRunning else { return }
+      if case .progress = event { world.reportLate(page: 2) }
+    }
+    let errors = world.migrate()
+    guard case .writtenAfterStop(pages: 1)? = errors.source?.cause else {
+      Issue.record("\(errors.source as Any)")
+      return
+    }
+    #expect(world.leftovers == [])
+    world.onEvent = nil
+    #expect(world.migrate().source == nil)
+    #expect(world.differences == [])
+  }
+
   @Test func `steps come in the order of the state-change table`() throws {
     let world = FrontEndWorld(seed: 5)
     _ = world.migrate()

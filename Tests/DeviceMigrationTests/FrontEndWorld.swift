@@ -157,6 +157,13 @@ final class FrontEndWorld: MigrationObserver {
     tracking.wrote(gpa, pinned: pinned)
   }
 
+  /// A write that goes to the log itself, as the VMM's own devices report theirs.
+  func reportLate(page: Int) {
+    sourceMemory.fill(page: page, with: random.next() | 1)
+    let first = GPA(sourceMemory.first.rawValue + UInt64(page) * 4096)
+    tracking.log.mark(AddressRange(first: first, last: first), by: .vcpu)
+  }
+
   func migration(_ event: MigrationEvent) {
     events.append(event)
     onEvent?(event)

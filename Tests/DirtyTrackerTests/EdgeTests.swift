@@ -97,6 +97,45 @@ import Testing
     #expect(world.tracker.mappings(of: world.id).isEmpty)
   }
 
+  @Test func `an unmap that fails on its way leaves mapped what it was not to remove`() throws {
+    let world = try World(.type1Pinned, startsDirty: false)
+    // So far apart that each is a call of its own.
+    let far: UInt64 = 1 << 24
+    world.map(0, 4, to: 0)
+    world.map(far, 4, to: 8)
+    world.start()
+    world.write(1)
+    world.write(3)
+    world.faults.reset([
+      .init(.unmapWithDirty, ordinal: 2, errno: ContainerErrno.eio),
+      .init(.unmap, ordinal: 1, errno: ContainerErrno.eio),
+    ])
+    #expect(!world.unmap(2, far))
+    #expect(
+      world.tracker.mappings(of: world.id).map(\.iova) == [World.iova(0, 2), World.iova(far, 4)])
+    #expect((world.container as? SimulatedType1)?.mappingCount == 2)
+    #expect(world.dirty.isSuperset(of: [1, 3]))
+    #expect(world.write(0) == 0)
+    #expect(world.write(2) == nil)
+    #expect(world.finish().isEmpty)
+  }
+
+  @Test func `an unmap in chunks from the middle of a mapping needs no room in a full table`()
+    throws
+  {
+    let log = GuestDirtyLog()
+    let tracker = DirtyTracker(log: log)
+    try tracker.regionAdded(RAMRegion(name: "ram", gpa: World.gpa(0, 1024)))
+    let container = SplittingContainer()
+    let id = try tracker.addContainer(container, addressSpace: .remapped)
+    let reader = try tracker.addConsumer("reader", startsDirty: false)
+    try tracker.iommuMap(id, World.iova(0, 1024), to: GPA(0), permissions: .readWrite)
+    _ = tracker.startTracking()
+    try tracker.iommuUnmap(id, World.iova(100, 924))
+    #expect(tracker.mappings(of: id).map(\.iova) == [World.iova(0, 100)])
+    #expect(log.peek(for: reader, runCountMax: 9) == [World.gpa(100, 924)])
+  }
+
   @Test func `a device log is started anew once too much is mapped outside its ranges`() throws {
     let world = try World(
       .type1DeviceLog, policy: TrackerPolicy(rearmPageCount: 2), startsDirty: false)

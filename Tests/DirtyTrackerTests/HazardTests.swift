@@ -80,6 +80,16 @@ import Testing
     #expect(world.dirty.isEmpty)
   }
 
+  @Test func `the hazards notice a page that was taken from an unmap event`() throws {
+    let world = try world()
+    world.write(2)
+    world.unmap(.wholeSpace)
+    #expect(world.dirty == [10])
+    // A VMM that believes the zero of the event.
+    world.tracker.vcpuWrote(World.gpa(0))
+    #expect(world.dirty == [0, 10])
+  }
+
   @Test func `H6 a replay of live translations maps nothing twice and forgets no dirt`() throws {
     let world = try world()
     world.write(3)

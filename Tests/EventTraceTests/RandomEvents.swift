@@ -5,7 +5,7 @@ import TestSupport
 /// Events of every kind, with values from the ends of their ranges too.
 struct RandomEvents {
   /// Numbers `make` understands: one a kind.
-  static let kindCount = 35
+  static let kindCount = 36
 
   var random: SeededGenerator
 
@@ -102,10 +102,11 @@ struct RandomEvents {
       .trackerMade(
         TraceConfiguration(
           pageSize: [.fourKiB, .twoMiB, .oneGiB][random.below(3)], sendsPinnedEveryRound: flag(),
-          omissionMask: UInt8(truncatingIfNeeded: random.next())))
+          omissionMask: UInt8(truncatingIfNeeded: random.next()), trustsGuest: flag(),
+          rearmPageCount: number()))
     case 1: .containerAdded(container: id(), container())
     case 2: .containerRemoved(container: id())
-    case 3: .attachmentChanged(container: id(), logs: logs())
+    case 3: .attachmentChanged(container: id(), container())
     case 4: .transactionBegan
     case 5: .transactionCommitted
     case 6: .regionAdded(region())
@@ -132,10 +133,13 @@ struct RandomEvents {
     case 18: .unmapped(container: id(), iova: range(IOVA.self))
     case 19:
       .unmappedByVMM(
-        container: id(), iova: range(IOVA.self), dirty: flag() ? runs(IOVA.self) : nil)
+        container: id(), iova: range(IOVA.self),
+        answer: flag() ? UnmapAnswer(window: range(IOVA.self), dirty: runs(IOVA.self)) : nil)
     case 20: .translationsReplayed(container: id(), (0..<random.below(5)).map { _ in mapping() })
     case 21: .addressSpaceSwitched(container: id(), isIdentity: flag())
-    case 22: .deviceWrote(container: id(), iova: range(IOVA.self))
+    case 22:
+      .deviceWrote(
+        container: id(), iova: range(IOVA.self), since: flag() ? Generation(number()) : nil)
     case 23: .vcpuWrote(range(GPA.self))
     case 24: .vcpuCollected(runs(GPA.self), failure: failure())
     case 25: .synced(isFinal: flag())
@@ -149,7 +153,8 @@ struct RandomEvents {
     case 31: .putBack(consumer: number(), number: number())
     case 32: .putBackAll(consumer: number())
     case 33: .allMarkedDirty(reason: text())
-    default: .allDirtyReset
+    case 34: .allDirtyReset
+    default: .everythingMarked
     }
   }
 }

@@ -83,4 +83,30 @@ private final class Watched: NodeWorkers {
     NodeThreads(nodeCount: 1).run([NodeWork(node: 0, body: body)])
     #expect(seen.withLock { $0 } == [here, here, here, here])
   }
+
+  @Test func `the work may hold the last reference, and lets go of it on the node's own thread`() {
+    let gone = DispatchSemaphore(value: 0)
+    for _ in 0..<200 {
+      // The work holds its threads, and is let go of at about the time `run` returns.
+      let threads = NodeThreads(nodeCount: 2)
+      let last = Last(threads) { gone.signal() }
+      threads.run([NodeWork(node: 1) { last.use() }])
+    }
+    for _ in 0..<200 { gone.wait() }
+  }
+}
+
+/// Says when it is let go of.
+private final class Last: Sendable {
+  private let threads: NodeThreads
+  private let isGone: @Sendable () -> Void
+
+  init(_ threads: NodeThreads, isGone: @escaping @Sendable () -> Void) {
+    self.threads = threads
+    self.isGone = isGone
+  }
+
+  deinit { isGone() }
+
+  func use() {}
 }

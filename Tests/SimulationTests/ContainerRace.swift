@@ -26,6 +26,9 @@ final class ContainerRace: Sendable {
   /// Writes tried, refused ones counted.
   private let tries = Atomic<Int>(0)
   private let isOver = Atomic<Bool>(false)
+  /// Steps of the tracker's thread.
+  private let steps = Atomic<Int>(0)
+  private static let triesPerStep = 8
 
   init(
     _ container: any DMAContainer, _ port: any DMAPort, _ memory: ContainerTestMemory,
@@ -83,6 +86,11 @@ final class ContainerRace: Sendable {
     var random = SeededGenerator(seed: seed + UInt64(device))
     var value: UInt64 = 0
     while !isOver.load(ordering: .acquiring) {
+      // Not far ahead either, or all is written before anything is mapped.
+      if tries.load(ordering: .relaxed) > (steps.load(ordering: .relaxed) + 8) * Self.triesPerStep {
+        sched_yield()
+        continue
+      }
       value += 1
       let page = 0x100 + random.below(0x40 as UInt64)
       let bytes = (0..<8).map { UInt8(truncatingIfNeeded: value >> (8 * UInt64($0))) }
@@ -95,7 +103,8 @@ final class ContainerRace: Sendable {
   private func run(_ tracker: inout Tracker) throws {
     for step in 0..<600 {
       // The threads stay together, however few processors there are.
-      while tries.load(ordering: .relaxed) < step * 8 { sched_yield() }
+      steps.store(step, ordering: .relaxed)
+      while tries.load(ordering: .relaxed) < step * Self.triesPerStep { sched_yield() }
       let page = 0x100 + tracker.random.below(0x40 as UInt64)
       switch tracker.random.below(8) {
       case 0: take(try tracker.driver.sync(), &tracker)

@@ -77,6 +77,19 @@ enum Rules {
     }
   }
 
+  /// Tools/test leaves out the runner of XCTest.
+  static func importsXCTest(_ file: SourceFile) -> Bool {
+    file.lines.contains { $0.contains(/^(?:@?\w+ )*import XCTest\b/) }
+  }
+
+  /// What a script lacks to stop at its first failure, whoever starts it.
+  static func scriptFaults(_ file: SourceFile) -> [String] {
+    var faults: [String] = []
+    if file.lines.first != "#!/usr/bin/env bash" { faults.append("not started with bash") }
+    if !file.lines.contains("set -euo pipefail") { faults.append("goes on after a failure") }
+    return faults
+  }
+
   static func leftForLater(_ file: SourceFile) -> [Int] {
     let words = ["FIX" + "ME", "TO" + "DO", "XX" + "X:"]
     return file.lines.indices.filter { index in

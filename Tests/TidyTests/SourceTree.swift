@@ -24,11 +24,38 @@ enum SourceTree {
     .deletingLastPathComponent().deletingLastPathComponent().deletingLastPathComponent()
 
   static func swiftFiles(under folders: [String]) -> [SourceFile] {
+    files(under: folders) { $0.hasSuffix(".swift") }
+  }
+
+  /// C, C++ and what is included into them.
+  static func cFiles(under folders: [String]) -> [SourceFile] {
+    files(under: folders) { name in [".c", ".h", ".cpp"].contains { name.hasSuffix($0) } }
+  }
+
+  /// The commands for people and for CI: files without an ending, or shell's.
+  static func scripts(under folders: [String]) -> [SourceFile] {
+    files(under: folders) { name in
+      name.hasSuffix(".sh") || !(name.split(separator: "/").last?.contains(".") ?? true)
+    }
+  }
+
+  static func isExecutable(_ file: SourceFile) -> Bool {
+    FileManager.default.isExecutableFile(atPath: root.appendingPathComponent(file.path).path)
+  }
+
+  static func manifest() throws -> String {
+    try String(contentsOf: root.appendingPathComponent("Package.swift"), encoding: .utf8)
+  }
+
+  /// Text files only; folders and files of other encodings are passed over.
+  private static func files(
+    under folders: [String], where isWanted: (String) -> Bool
+  ) -> [SourceFile] {
     var files: [SourceFile] = []
     for folder in folders {
       let base = root.appendingPathComponent(folder)
       let names = FileManager.default.enumerator(atPath: base.path)?.compactMap { $0 as? String }
-      for name in (names ?? []).sorted() where name.hasSuffix(".swift") {
+      for name in (names ?? []).sorted() where isWanted(name) {
         guard let text = try? String(contentsOf: base.appendingPathComponent(name), encoding: .utf8)
         else { continue }
         files.append(SourceFile(path: "\(folder)/\(name)", text: text))

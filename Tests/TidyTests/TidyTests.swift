@@ -6,12 +6,35 @@ import Testing
 @Suite struct TidyTests {
   static let sources = SourceTree.swiftFiles(under: ["Sources", "Tools", "Tests"])
 
+  static let cSources = SourceTree.cFiles(under: ["Sources", "Tools"])
+  static let scripts = SourceTree.scripts(under: ["Tools", ".ci"])
+
   @Test func `there is something to check`() {
     #expect(Self.sources.count > 10)
+    #expect(Self.cSources.count > 5)
+    #expect(Set(Self.scripts.map(\.path)).isSuperset(of: [".ci/run", "Tools/run", "Tools/test"]))
   }
 
   @Test func `no line is longer than 100 columns`() {
-    for file in Self.sources { #expect(Rules.longLines(file) == [], "\(file.path)") }
+    for file in Self.sources + Self.cSources + Self.scripts {
+      #expect(Rules.longLines(file) == [], "\(file.path)")
+    }
+  }
+
+  @Test func `scripts can be started and stop at their first failure`() {
+    for file in Self.scripts {
+      #expect(Rules.scriptFaults(file) == [], "\(file.path)")
+      #expect(SourceTree.isExecutable(file), "\(file.path)")
+    }
+  }
+
+  @Test func `no test is one that Tools/test does not run`() {
+    for file in Self.sources { #expect(Rules.importsXCTest(file) == false, "\(file.path)") }
+  }
+
+  @Test func `every source and every test belongs to a target`() throws {
+    let paths = (Self.sources + Self.cSources).map(\.path)
+    #expect(try ManifestRules.unbuilt(paths, manifest: SourceTree.manifest()) == [])
   }
 
   @Test func `no file is longer than 600 lines and the median is under 150`() {
@@ -33,7 +56,9 @@ import Testing
   }
 
   @Test func `nothing is left for later`() {
-    for file in Self.sources { #expect(Rules.leftForLater(file) == [], "\(file.path)") }
+    for file in Self.sources + Self.cSources + Self.scripts {
+      #expect(Rules.leftForLater(file) == [], "\(file.path)")
+    }
   }
 
   @Test func `each rule fires on a planted fault`() {
@@ -47,5 +72,34 @@ import Testing
     #expect(Rules.unsafeLines(long) == [4])
     #expect(Rules.leftForLater(long) == [5])
     #expect(Rules.longFunctions(long) == [6])
+    #expect(Rules.importsXCTest(long) == false)
+    let old = SourceFile(path: "Tests/OldTests/X.swift", text: "@testable import XCTest\n")
+    #expect(Rules.importsXCTest(old))
+  }
+
+  @Test func `a script that goes on after a failure is noticed`() {
+    let script = SourceFile(path: "Tools/x", text: "#!/bin/sh\nset -e\nfalse\n")
+    #expect(Rules.scriptFaults(script) == ["not started with bash", "goes on after a failure"])
+  }
+
+  @Test func `a folder of tests the manifest does not name is noticed`() {
+    let manifest = """
+      targets += module("Wide", ["Narrow"],
+        tests: ["More"])
+      targets += module("Bare", tests: nil)
+      // targets += module("Gone")
+      targets += ["CWide", "CBare"].map(cModule)
+      targets += [tool("product", "folder", []), .testTarget(name: "Own", path: "Tests/Own")]
+      """
+    let built = [
+      "Sources/Wide/A.swift", "Tests/WideTests/Deep/A.swift", "Sources/Bare/A.swift",
+      "Sources/CWide/a.c", "Sources/CBare/include/a.h", "Tools/folder/A.swift",
+      "Tests/Own/A.swift",
+    ]
+    let unbuilt = [
+      "Tests/BareTests/A.swift", "Sources/Gone/A.swift", "Tests/GoneTests/A.swift",
+      "Tests/WideTest/A.swift", "Tests/OwnTests/A.swift", "Tests/A.swift", "Tools/product/A.swift",
+    ]
+    #expect(ManifestRules.unbuilt(built + unbuilt, manifest: manifest) == unbuilt)
   }
 }

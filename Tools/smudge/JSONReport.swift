@@ -21,12 +21,15 @@ enum JSONReport {
     let vcpuDirtySource: String
     let totalNanoseconds: UInt64
     let streamBytes: UInt64
+    /// Of starts, syncs and the stop; and for the guest's maps and unmaps.
     let backendCalls: Int
+    let mappingCalls: Int
     let rounds: [Round]
     let predictedDowntime: Predicted?
     let downtime: Downtime
     let devices: [Device]
     let containers: [Container]
+    let recorded: Recorded?
     let verdict: Verdict
     let notes: [String]
   }
@@ -43,6 +46,7 @@ enum JSONReport {
     let nanoseconds: UInt64
     let syncNanoseconds: UInt64
     let backendCalls: Int
+    let mappingCalls: Int
     let bandwidthBytesPerSecond: UInt64
     let dirtiedPages: [String: UInt64]
     let predictedDowntimeNanoseconds: UInt64?
@@ -103,11 +107,19 @@ enum JSONReport {
     let pagesOnlyDevicesWrote: UInt64
   }
 
-  static func print(_ result: SampleRun.Result) throws {
+  struct Recorded: Encodable {
+    let file: String
+    let events: Int
+    let droppedEvents: UInt64
+    let stateDigest: String
+  }
+
+  static func print(_ result: SampleRun.Result) throws { try print(encoding: document(result)) }
+
+  static func print(encoding document: some Encodable) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    let data = try encoder.encode(document(result))
-    FileHandle.standardOutput.write(data + Data("\n".utf8))
+    Swift.print(String(decoding: try encoder.encode(document), as: UTF8.self))
   }
 
   private static func document(_ result: SampleRun.Result) throws -> Document {
@@ -119,9 +131,11 @@ enum JSONReport {
       status: report.status.rawValue, stopReason: report.stopReason?.description,
       vcpuDirtySource: result.cpuSource, totalNanoseconds: report.totalNanoseconds,
       streamBytes: report.streamBytes, backendCalls: report.backendCallCount,
+      mappingCalls: report.mappingCallCount,
       rounds: report.rounds.map(round), predictedDowntime: report.prediction.map(predicted),
       downtime: downtime(report.downtime), devices: report.devices.map(device),
-      containers: containers(result), verdict: verdict(result), notes: result.notes)
+      containers: containers(result), recorded: recorded(result), verdict: verdict(result),
+      notes: result.notes)
   }
 
   private static func round(_ round: MigrationRound) -> Round {
@@ -135,7 +149,7 @@ enum JSONReport {
       remainingBytesAtEnd: round.remainingBytesAtEnd, contentPages: round.contentPages,
       zeroPages: round.zeroPages, sentBytes: round.sentBytes, deviceBytes: round.deviceBytes,
       nanoseconds: round.nanoseconds, syncNanoseconds: round.syncNanoseconds,
-      backendCalls: round.backendCallCount,
+      backendCalls: round.backendCallCount, mappingCalls: round.mappingCallCount,
       bandwidthBytesPerSecond: round.bandwidthBytesPerSecond, dirtiedPages: dirtied,
       predictedDowntimeNanoseconds: round.prediction?.totalNanoseconds)
   }
@@ -176,6 +190,14 @@ enum JSONReport {
         pagesByQuery: sources[.deviceQuery(container.id)] ?? 0,
         pagesByUnmap: sources[.unmap(container.id)] ?? 0,
         pagesConservative: sources[.conservative(container.id)] ?? 0)
+    }
+  }
+
+  private static func recorded(_ result: SampleRun.Result) -> Recorded? {
+    result.recorded.map {
+      Recorded(
+        file: $0.path, events: $0.events, droppedEvents: $0.dropped,
+        stateDigest: hexadecimal($0.stateDigest))
     }
   }
 

@@ -16,7 +16,15 @@ struct MachineArguments: ParsableArguments {
   @Option(help: ArgumentHelp("Virtual processors, 1 to 64.", visibility: .hidden))
   var vcpus = 2
 
+  @Option(help: "Seconds to wait for the other side while nothing moves, 1 to 3600.")
+  var timeout = 60
+
+  var timeoutMilliseconds: Int { timeout * 1000 }
+
   func validate() throws {
+    guard (1...3600).contains(timeout) else {
+      throw ValidationError("--timeout is 1 to 3600 seconds")
+    }
     let bytes = try memoryByteCount
     guard (SampleOptions.memoryByteCountMin...SampleOptions.memoryByteCountMax).contains(bytes)
     else { throw ValidationError("--memory is 16M to 1T") }
@@ -44,6 +52,7 @@ struct MachineArguments: ParsableArguments {
   var commandLine: [String] {
     [
       "--memory", memory, "--devices", "\(devices)", "--seed", "\(seed)", "--vcpus", "\(vcpus)",
+      "--timeout", "\(timeout)",
     ]
   }
 }

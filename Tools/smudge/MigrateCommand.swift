@@ -19,6 +19,7 @@ struct MigrateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "migrate",
     abstract: "Migrates a machine live, and compares every byte of it afterwards.",
+    usage: "smudge migrate --sample [OPTIONS]",
     discussion: """
       The sample machine has devices behind a virtual IOMMU in three containers: dirty bits of the
       IOMMU, pages pinned by a mediated device, a device that logs its own DMA in a few ranges. What
@@ -41,6 +42,9 @@ struct MigrateCommand: ParsableCommand {
 
   @Option(name: .customLong("break"), help: "Leave out one step, to see the verdict fail.")
   var broken: BrokenStep?
+
+  @Option(help: "Write what the tracker was told and answered to this file, for `smudge replay`.")
+  var record: String?
 
   @Flag(help: "One JSON document instead of text.")
   var json = false

@@ -8,15 +8,16 @@ import Simulation
 final class ProgressDisplay: MigrationObserver {
   private let machine: SampleMachine
   private let isQuiet: Bool
-  private let isTerminal: Bool
+  /// Remaining at the end of the round before.
   private var lastRemaining: UInt64?
   private var lastProgress: UInt64 = 0
   private var lineIsOpen = false
+  /// Steps of devices that came one after the other, said in one line.
+  private var deviceSteps: [String] = []
 
   init(_ machine: SampleMachine, isQuiet: Bool) {
     self.machine = machine
     self.isQuiet = isQuiet
-    isTerminal = isatty(STDOUT_FILENO) == 1
   }
 
   func opening(_ options: SampleOptions) {
@@ -25,73 +26,98 @@ final class ProgressDisplay: MigrationObserver {
       return "\(container.kind.rawValue) (\(names.joined(separator: ", ")))"
     }
     say(
-      "sample machine  \(ByteCount.text(options.memoryByteCount)) RAM, \(options.vcpuCount) vCPUs, "
+      "sample machine",
+      "\(ByteCount.text(options.memoryByteCount)) RAM, vCPUs: \(options.vcpuCount), "
         + "seed \(options.seed)")
-    say("containers      " + kinds.joined(separator: ", "))
-    say("vCPU writes     \(machine.cpuSource.name)")
+    say("containers", kinds.joined(separator: ", "))
+    say("vCPU writes", machine.cpuSource.name)
   }
 
   func close() {
-    if lineIsOpen { print() }
-    lineIsOpen = false
+    sayDeviceSteps()
+    clearLine()
+  }
+
+  func recorded(_ written: Recording.Written) {
+    say("recorded", "\(written.events) events to \(written.path)")
+    say("state digest", hexadecimal(written.stateDigest))
   }
 
   func migration(_ event: MigrationEvent) {
+    if case .deviceState(let device, let state) = event {
+      deviceSteps.append("\(device)\(Terminal.unbroken)\(state)")
+      return
+    }
+    sayDeviceSteps()
     switch event {
-    case .status(let status): say("status          \(status.rawValue)")
-    case .deviceState(let device, let state): say("device          \(device) -> \(state)")
-    case .roundBegan: break
-    case .progress(let round, _, let remaining): progress(round, remaining)
+    case .status(let status): say("status", status.rawValue)
+    case .deviceState, .roundBegan: break
+    case .progress(let round, let sent, let remaining): progress(round, sent, remaining)
     case .roundEnded(let round, let decision): ended(round, decision)
     case .stopping(let prediction):
       let text = prediction.map { "~" + ByteCount.duration($0.totalNanoseconds) } ?? "-"
-      say("stopping        predicted downtime \(text)")
-    case .putBack(let pages): say("put back        \(pages) pages of a send that failed")
+      say("stopping", "predicted downtime \(text)")
+    case .putBack(let pages): say("put back", "\(pages) pages of a send that failed")
     case .downtimeEnded(let downtime):
-      say("downtime        \(ByteCount.duration(downtime.totalNanoseconds))")
-    case .failed(let reason): say("failed          \(reason)")
-    case .note(let text): say("note            \(text)")
+      say("downtime", ByteCount.duration(downtime.totalNanoseconds))
+    case .failed(let reason): say("failed", reason)
+    case .note(let text): say("note", text)
     }
   }
 
-  private func progress(_ round: Int, _ remaining: UInt64) {
+  private func progress(_ round: Int, _ sent: UInt64, _ remaining: UInt64) {
     let now = Clock.nanoseconds()
-    guard !isQuiet, isTerminal, now &- lastProgress > 100_000_000 else { return }
+    guard !isQuiet, Terminal.isOutput, now &- lastProgress > 100_000_000 else { return }
     lastProgress = now
-    let text = "round \(round)         remaining \(ByteCount.text(remaining))"
-    print("\r" + text + String(repeating: " ", count: max(0, 60 - text.count)), terminator: "")
+    let text = Terminal.lines(
+      "round \(round)",
+      "\(ByteCount.text(remaining)) remaining; sent \(ByteCount.text(sent)) so far",
+      width: Terminal.width)[0]
+    // The rest of the line goes, so that no longer one shows behind it.
+    print("\r" + text + "\u{1b}[K", terminator: "")
     fflush(nil)
     lineIsOpen = true
   }
 
   private func ended(_ round: MigrationRound, _ decision: MigrationDecision) {
-    // What is written from here on and not asked for is lost: the verdict's ground truth.
+    // What a device writes from here on, where no vCPU ever did, and is not asked for, is lost:
+    // the verdict's ground truth.
     if round.number == 1 {
-      machine.ledger.reset()
-      do { try machine.openQueues() } catch { say("note            \(error)") }
+      machine.ledger.forgetDeviceWrites()
+      do { try machine.openQueues() } catch { say("note", "\(error)") }
     }
     let remaining = round.remainingBytesAtEnd
     let trend = lastRemaining.map {
       remaining < $0 ? "falling" : remaining > $0 ? "rising" : "flat"
     }
     lastRemaining = remaining
-    let rates = DirtyRates(round)
-    say(
-      "round \(round.number)         remaining \(ByteCount.text(remaining))"
-        + (trend.map { ", \($0)" } ?? "") + "; dirtied \(rates.text)")
+    let name = round.isFinal ? "last pass" : "round \(round.number)"
+    say(name, "\(ByteCount.text(remaining)) remaining" + (trend.map { ", \($0)" } ?? ""))
+    say("", "dirtied \(DirtyRates(round).text)")
     if let prediction = round.prediction {
       say(
-        "                predicted downtime ~\(ByteCount.duration(prediction.totalNanoseconds))"
-          + (prediction.isLowerBound ? " at least" : "") + "; \(decision)")
+        "",
+        "predicted downtime ~\(ByteCount.duration(prediction.totalNanoseconds))"
+          + (prediction.isLowerBound ? " at least" : "") + ": \(decision)")
     }
   }
 
-  private func say(_ text: String) {
+  private func sayDeviceSteps() {
+    guard !deviceSteps.isEmpty else { return }
+    let text = deviceSteps.joined(separator: ", ")
+    deviceSteps = []
+    say("devices", text)
+  }
+
+  private func clearLine() {
+    if lineIsOpen { print("\r\u{1b}[K", terminator: "") }
+    lineIsOpen = false
+  }
+
+  private func say(_ label: String, _ text: String) {
     guard !isQuiet else { return }
-    close()
-    print(text)
-    // Through a pipe, too, this is to be seen as it happens.
-    fflush(nil)
+    clearLine()
+    Terminal.say(label, text)
   }
 }
 
@@ -121,7 +147,9 @@ struct DirtyRates {
   var text: String {
     parts.isEmpty
       ? "nothing"
-      : parts.map { "\($0.name) \(ByteCount.text($0.bytesPerSecond))/s" }
-        .joined(separator: ", ")
+      : parts.map { part in
+        let text = "\(part.name) \(ByteCount.text(part.bytesPerSecond))/s"
+        return String(text.map { $0 == " " ? Terminal.unbroken : $0 })
+      }.joined(separator: ", ")
   }
 }

@@ -8,6 +8,7 @@ struct ReceiveCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "receive",
     abstract: "Waits for a sample machine, takes it in, and has it compared byte for byte.",
+    usage: "smudge receive --listen ADDRESS [OPTIONS]",
     discussion: "Give the same --memory and --devices as the source, or it is refused by name.")
 
   @Option(help: "Where to wait: unix:PATH or tcp:HOST:PORT.")
@@ -30,7 +31,7 @@ struct ReceiveCommand: ParsableCommand {
     do {
       let listener = try MigrationTransport.listen(on: try MigrationAddress(listen))
       say("waiting on \(listener.address)")
-      let channel = try listener.accept(timeoutMilliseconds: 60_000)
+      let channel = try listener.accept(timeoutMilliseconds: machine.timeoutMilliseconds)
       let destination = MigrationDestination(
         machine: sample, memory: sample.ram, regions: sample.ram.ramRegions,
         devices: sample.devices.map(\.migratable), clock: Clock.nanoseconds)
@@ -38,7 +39,9 @@ struct ReceiveCommand: ParsableCommand {
       say(
         "arrived: \(report.roundCount) rounds, \(ByteCount.text(report.streamBytes)), "
           + "guest started in \(ByteCount.duration(report.startNanoseconds))")
-      let second = try listener.accept(waitMilliseconds: 60_000, timeoutMilliseconds: 60_000)
+      let second = try listener.accept(
+        waitMilliseconds: machine.timeoutMilliseconds,
+        timeoutMilliseconds: machine.timeoutMilliseconds)
       let verdict = try SampleVerification.answer(sample, over: second)
       say("\(verdict.pagesDifferent) of \(verdict.pagesCompared) pages differ")
       // What arrived is worth something only if it goes on.
@@ -52,7 +55,11 @@ struct ReceiveCommand: ParsableCommand {
     } catch let code as ExitCode { throw code } catch { throw ToolError("\(error)") }
   }
 
-  private func say(_ text: String) { if !quiet { print(text) } }
+  private func say(_ text: String) {
+    guard !quiet else { return }
+    print(text)
+    fflush(nil)
+  }
 }
 
 /// The time of this process.

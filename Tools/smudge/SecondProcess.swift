@@ -26,12 +26,12 @@ final class SecondProcess {
   }
 
   /// Connects as soon as the child listens.
-  func connect() throws -> FileDescriptorChannel {
+  func connect(timeoutMilliseconds: Int) throws -> FileDescriptorChannel {
     var lastError: (any Error)?
     for _ in 0..<3000 {
       guard process.isRunning else { break }
       do {
-        return try MigrationTransport.connect(to: address, timeoutMilliseconds: 60_000)
+        return try MigrationTransport.connect(to: address, timeoutMilliseconds: timeoutMilliseconds)
       } catch {
         lastError = error
         usleep(10_000)

@@ -11,11 +11,14 @@ enum TextReport {
     downtime(result.report)
     devices(result)
     containers(result)
-    for note in result.notes { Swift.print("note  \(note)") }
+    if !result.notes.isEmpty { Swift.print() }
+    for note in result.notes {
+      for line in Terminal.lines("note", note, width: Terminal.width) { Swift.print(line) }
+    }
     verdict(result)
   }
 
-  private static func table(_ rows: [[String]], leftColumns: Int = 1) {
+  static func table(_ rows: [[String]], leftColumns: Int = 1) {
     guard let width = rows.first?.count else { return }
     let widths = (0..<width).map { column in rows.map { $0[column].count }.max() ?? 0 }
     Swift.print()
@@ -32,7 +35,10 @@ enum TextReport {
 
   private static func rounds(_ report: MigrationReport) {
     var rows = [
-      ["ROUND", "SENT", "ZERO", "DIRTIED", "REMAINING", "SYNC ms", "CALLS", "TIME ms", "DOWN ms"]
+      [
+        "ROUND", "SENT", "ZERO", "DIRTIED", "REMAINING", "SYNC ms", "CALLS", "MAP CALLS",
+        "TIME ms", "DOWN ms",
+      ]
     ]
     for round in report.rounds {
       let dirtied = round.dirtiedPages.values.reduce(0, &+) &* round.pageByteCount
@@ -42,6 +48,7 @@ enum TextReport {
         ByteCount.text(round.zeroPages &* round.pageByteCount),
         ByteCount.text(dirtied), ByteCount.text(round.remainingBytesAtEnd),
         milliseconds(round.syncNanoseconds), "\(round.backendCallCount)",
+        "\(round.mappingCallCount)",
         milliseconds(round.nanoseconds),
         round.prediction.map { "~" + milliseconds($0.totalNanoseconds) }
           ?? milliseconds(report.downtime.totalNanoseconds),
@@ -50,7 +57,9 @@ enum TextReport {
     table(rows)
     Swift.print(
       "\nin all \(ByteCount.text(report.streamBytes)) in "
-        + "\(ByteCount.duration(report.totalNanoseconds)), \(report.backendCallCount) backend calls"
+        + "\(ByteCount.duration(report.totalNanoseconds)), "
+        + "backend calls: \(report.backendCallCount) by syncs, "
+        + "\(report.mappingCallCount) by maps and unmaps"
     )
   }
 
@@ -92,34 +101,54 @@ enum TextReport {
   }
 
   private static func devices(_ result: SampleRun.Result) {
-    var rows = [["DEVICE", "INTERFACE", "STATES", "PRE-COPY", "STOP-COPY", "WRITES", "REFUSED"]]
+    var passed = [["DEVICE", "INTERFACE", "STATES"]]
+    for device in result.report.devices {
+      let states = device.states.map(\.description).joined(separator: " ")
+      passed.append([device.name, "\(device.interface)", states])
+    }
+    table(passed, leftColumns: 3)
+    var rows = [["DEVICE", "PRE-COPY", "STOP-COPY", "WRITES", "REFUSED"]]
     for (device, writes) in zip(result.report.devices, result.deviceWrites) {
       rows.append([
-        device.name, "\(device.interface)",
-        device.states.map(\.description).joined(separator: " "),
-        ByteCount.text(device.precopyBytes), ByteCount.text(device.stopCopyBytes),
+        device.name, ByteCount.text(device.precopyBytes), ByteCount.text(device.stopCopyBytes),
         "\(writes.done)", "\(writes.refused)",
       ])
     }
-    table(rows, leftColumns: 3)
+    table(rows)
   }
 
   private static func containers(_ result: SampleRun.Result) {
-    var rows = [["CONTAINER", "SCOPES", "MAPS", "UNMAPS", "CALLS", "DEVICE", "UNMAP", "CONSERV"]]
+    var rows = [
+      [
+        "CONTAINER", "SCOPES", "MAPS", "UNMAPS", "CALLS", "MAP CALLS", "DEVICE", "UNMAP",
+        "CONSERV",
+      ]
+    ]
     let sources = result.report.pagesBySource
     for (index, container) in result.containers.enumerated() {
       let counts = result.driverCounts[index].counts
-      let calls = result.report.rounds.flatMap(\.sync.containers)
-        .filter { $0.container == container.id }.reduce(0) { $0 + $1.backendCallCount }
+      let own = result.report.rounds.flatMap(\.sync.containers)
+        .filter { $0.container == container.id }
       rows.append([
-        container.name, container.scopes.joined(separator: ", "), "\(counts.mapCount)",
-        "\(counts.unmapCount)", "\(calls)",
+        container.name, scopes(container.scopes), "\(counts.mapCount)",
+        "\(counts.unmapCount)", "\(own.reduce(0) { $0 + $1.backendCallCount })",
+        "\(own.reduce(0) { $0 + $1.mappingCallCount })",
         ByteCount.text((sources[.deviceQuery(container.id)] ?? 0) &* 4096),
         ByteCount.text((sources[.unmap(container.id)] ?? 0) &* 4096),
         ByteCount.text((sources[.conservative(container.id)] ?? 0) &* 4096),
       ])
     }
     table(rows, leftColumns: 2)
+  }
+
+  /// Each once, with how many there are.
+  static func scopes(_ scopes: [String]) -> String {
+    var parts: [String] = []
+    for scope in scopes where !parts.contains(scope) { parts.append(scope) }
+    return parts.map { part in
+      let count = scopes.filter { $0 == part }.count
+      return count == 1 ? part : "\(count) x \(part)"
+    }.joined(separator: ", ")
   }
 
   private static func verdict(_ result: SampleRun.Result) {
@@ -137,6 +166,14 @@ enum TextReport {
     }
     Swift.print(
       "CPU-invisible pages  \(result.deviceOnlyPages) that only device tracking could find")
+    if let recorded = result.recorded {
+      Swift.print("recorded             \(recorded.events) events to \(recorded.path)")
+      Swift.print("state digest         \(hexadecimal(recorded.stateDigest))")
+      if recorded.dropped > 0 {
+        Swift.print(
+          "                     \(recorded.dropped) older ones were dropped: it gives no state")
+      }
+    }
     if let broken = result.command.broken {
       Swift.print("left out on purpose  \(broken.rawValue)")
     }

@@ -19,6 +19,8 @@ public struct MigrationError: Error, Sendable, CustomStringConvertible {
     case notConverging(rounds: Int, predictedNanoseconds: UInt64)
     /// The VM was resumed after its devices had been stopped.
     case resumedMeanwhile
+    /// Pages are reported dirty again and again though vCPUs and devices have stopped.
+    case writtenAfterStop(pages: UInt64)
     /// The source gave up, in its words.
     case sourceAborted(String)
     /// The destination was told to start and did not answer: it may run. Nothing runs here.
@@ -40,6 +42,8 @@ public struct MigrationError: Error, Sendable, CustomStringConvertible {
         "not converging: after \(rounds) rounds the predicted downtime is "
           + "~\(predicted / 1_000_000) ms"
       case .resumedMeanwhile: "the VM was resumed after its devices had been stopped"
+      case .writtenAfterStop(let pages):
+        "\(pages) pages were still being written after vCPUs and devices had stopped"
       case .sourceAborted(let reason): "the source gave up: \(reason)"
       case .outcomeUnknown(let why):
         "the destination was told to start and did not answer (\(why)); it may run, so nothing "

@@ -39,7 +39,8 @@ public struct MigrationPolicy: Sendable, Hashable {
 
 /// Steps left out on purpose, so that a verdict can be seen to fail. Default none.
 public enum MigrationOmission: String, Hashable, Sendable, CaseIterable {
-  /// A harvest that could not be sent is dropped instead of put back. One send is made to fail.
+  /// A harvest that could not be sent is dropped instead of put back. One send of
+  /// the last pass is made to fail.
   case putBack = "put-back"
 }
 

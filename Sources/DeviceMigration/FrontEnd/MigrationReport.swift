@@ -20,7 +20,10 @@ public struct MigrationRound: Sendable, Hashable {
   public var nanoseconds: UInt64 = 0
   /// Of its sync: in a round the one that ends it, in the last pass the final one.
   public var syncNanoseconds: UInt64 = 0
+  /// Calls to containers and their logs that its sync made.
   public var backendCallCount = 0
+  /// Calls for the guest's maps and unmaps meanwhile.
+  public var mappingCallCount = 0
   /// Newly dirty pages since the round began, by who said so.
   public var dirtiedPages: [DirtySource: UInt64] = [:]
   /// As measured up to now.
@@ -65,7 +68,10 @@ public struct MigrationReport: Sendable {
   public var totalNanoseconds: UInt64 = 0
   public var totals = StreamTotals()
   public var streamBytes: UInt64 = 0
+  /// Calls to containers and their logs: those of starts, syncs and the stop.
   public var backendCallCount = 0
+  /// Those for the guest's maps and unmaps.
+  public var mappingCallCount = 0
   /// Pages put back after sends that failed and were made again.
   public var pagesPutBack: UInt64 = 0
   public var pagesBySource: [DirtySource: UInt64] = [:]

@@ -12,9 +12,10 @@ extension MigrationSource {
     reset(for: channel)
     try attempt(.begin) { () throws(MigrationError.Cause) in
       try greet()
-      log.resetAllDirty()
+      tracking.resetAllDirty()
       do throws(GuestDirtyLogError) {
-        consumer = try log.addConsumer("migration to \(channel.name)", startsDirty: true)
+        consumer = try tracking.addConsumer(
+          "migration to \(channel.name)", startsDirty: true)
       } catch {
         throw .log(error)
       }
@@ -44,8 +45,7 @@ extension MigrationSource {
     failedFromOutside = false
     isOutcomeUnknown = false
     bandwidth = BandwidthMeter()
-    rehearsalsLeft = max(
-      policy.rehearsedSendFailureCount, omitting.contains(.putBack) ? 1 : 0)
+    rehearsalsLeft = policy.rehearsedSendFailureCount
     answerNanoseconds = 0
     beganAt = clock()
     sourcesAtBegin = log.pagesBySource
@@ -99,6 +99,7 @@ extension MigrationSource {
 
   func take(_ sync: SyncReport) {
     report.backendCallCount &+= sync.backendCallCount
+    report.mappingCallCount &+= sync.mappingCallCount
     for sentence in sync.notes { note(sentence) }
   }
 

@@ -58,7 +58,7 @@ extension MigrationSource {
   }
 
   private func complete() -> MigrationReport {
-    if let consumer { log.removeConsumer(consumer) }
+    if let consumer { tracking.removeConsumer(consumer) }
     take(tracking.stopTracking())
     consumer = nil
     isTracking = false
@@ -97,8 +97,8 @@ extension MigrationSource {
     }
     link?.channel.shutDown()
     if let consumer {
-      aftermath.pagesPutBack = log.putBackAll(for: consumer).dirtyPages
-      log.removeConsumer(consumer)
+      aftermath.pagesPutBack = tracking.putBackAll(for: consumer).dirtyPages
+      tracking.removeConsumer(consumer)
     }
     // Devices first: a vCPU that runs before its device would find it dead.
     aftermath.devices = recoverDevices(status)

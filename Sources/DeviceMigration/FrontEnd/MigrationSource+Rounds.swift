@@ -46,6 +46,7 @@ extension MigrationSource {
     take(round.sync)
     round.syncNanoseconds = now &- syncBegan
     round.backendCallCount = round.sync.backendCallCount
+    round.mappingCallCount = round.sync.mappingCallCount
     round.dirtiedPages = dirtied(since: sourcesAtRound)
     round.remainingBytesAtEnd = dirtyBytes
     round.nanoseconds = now &- openedAt
@@ -106,7 +107,7 @@ extension MigrationSource {
     while pagesLeft > 0 {
       try checkInterruptions()
       let began = clock()
-      let harvest = log.harvest(
+      let harvest = tracking.harvest(
         for: consumer, pageCountMax: min(pagesLeft, policy.harvestPageCountMax),
         runCountMax: policy.harvestRunCountMax)
       guard harvest.pageCount > 0 else { break }
@@ -126,7 +127,7 @@ extension MigrationSource {
     var failure: MigrationError.Cause?
     do throws(PageSender.Fault) {
       try sender.send(harvest.runs)
-      log.delivered(harvest)
+      tracking.delivered(harvest)
     } catch {
       switch error {
       case .rehearsed:
@@ -153,10 +154,10 @@ extension MigrationSource {
 
   private func putBack(_ harvest: Harvest) -> Bool {
     if omitting.contains(.putBack) {
-      log.delivered(harvest)
+      tracking.delivered(harvest)
       return true
     }
-    log.putBack(harvest)
+    tracking.putBack(harvest)
     report.pagesPutBack &+= harvest.pageCount
     observer?.migration(.putBack(pages: harvest.pageCount))
     return false

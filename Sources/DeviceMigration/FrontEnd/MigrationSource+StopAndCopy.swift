@@ -3,7 +3,8 @@ import GuestDirtyLog
 
 extension MigrationSource {
   /// Stops the guest and sends the rest: vCPUs, then all devices to P2P, then all to STOP_COPY,
-  /// then the final sync, the last pages, device data to its end, configuration.
+  /// then the final sync, the last pages, device data to its end, configuration, and whatever is
+  /// dirty even then.
   public func stopAndCopy() throws(MigrationError) {
     precondition(phase == .rounds, "stopAndCopy comes after begin")
     phase = .stopAndCopy
@@ -16,6 +17,7 @@ extension MigrationSource {
       try sendLastPages()
       try sendDevices()
       try sendMachine()
+      try sendLatePages()
       let now = clock()
       try write { (writer) throws(ChannelError) in try writer.writeTotals() }
       report.downtime.stateNanoseconds &+= clock() &- now
@@ -59,11 +61,14 @@ extension MigrationSource {
     let synced = clock()
     round.syncNanoseconds = synced &- began
     round.backendCallCount = round.sync.backendCallCount
+    round.mappingCallCount = round.sync.mappingCallCount
     report.downtime.finalSyncNanoseconds = round.syncNanoseconds
     if let reason = log.allDirtyReason {
       note("everything is sent again: \(reason)")
-      log.markEverything(by: .conservative(nil))
+      tracking.markEverything()
     }
+    // Of the last pass: what is dropped earlier may be written, and so be sent, again.
+    if omitting.contains(.putBack) { rehearsalsLeft += 1 }
     round.remainingBytesAtBegin = dirtyBytes
     observer?.migration(
       .roundBegan(number: round.number, remainingBytes: round.remainingBytesAtBegin))
@@ -72,12 +77,38 @@ extension MigrationSource {
     round.sentBytes = (link?.writer.byteCount ?? 0) &- bytesBefore
     round.nanoseconds = clock() &- began
     round.dirtiedPages = dirtied(since: before)
-    round.remainingBytesAtEnd = log.allDirtyReason == nil ? dirtyBytes : 0
+    round.remainingBytesAtEnd = dirtyBytes
     round.bandwidthBytesPerSecond = bandwidth.bytesPerSecond
     report.downtime.pagesNanoseconds = clock() &- synced
     report.downtime.pagesBytes = round.sentBytes
     report.rounds.append(round)
     observer?.migration(.roundEnded(round, .stop))
+  }
+
+  /// Passes over pages that are reported after the final sync, before something is taken to be
+  /// running still.
+  private static let latePassCountMax = 8
+
+  /// Nobody should write now. What was reported all the same (by a device in user space as it was
+  /// saved, or late) goes along: no page may be dirty when the stream is complete.
+  private func sendLatePages() throws(MigrationError.Cause) {
+    guard dirtyBytes > 0, var round = report.rounds.last else { return }
+    let began = clock()
+    let bytesBefore = link?.writer.byteCount ?? 0
+    var passes = 0
+    while dirtyBytes > 0 {
+      guard passes < Self.latePassCountMax else {
+        throw .writtenAfterStop(pages: dirtyBytes >> log.pageSize.shift)
+      }
+      passes += 1
+      try sendPages(in: &round) { (_) throws(MigrationError.Cause) in }
+    }
+    let sent = (link?.writer.byteCount ?? 0) &- bytesBefore
+    round.sentBytes &+= sent
+    round.remainingBytesAtEnd = 0
+    report.rounds[report.rounds.count - 1] = round
+    report.downtime.pagesBytes &+= sent
+    report.downtime.pagesNanoseconds &+= clock() &- began
   }
 
   private func sendDevices() throws(MigrationError.Cause) {

@@ -12,7 +12,8 @@ public import GuestDirtyLog
 /// 1. Blockers are found before anything is changed.
 /// 2. A page's bytes are read after the harvest that took it, and a harvest is delivered only when
 ///    all of it was written; on any failure it is put back.
-/// 3. The last sync comes after every vCPU and every device has stopped.
+/// 3. The last sync comes after every vCPU and every device has stopped, and no page is dirty when
+///    the stream is complete.
 /// 4. A failure before `start` was sent leaves the guest running here: devices RUNNING or reset,
 ///    and said which; tracking stopped; vCPUs resumed if this migration stopped them. The same
 ///    objects can begin again.

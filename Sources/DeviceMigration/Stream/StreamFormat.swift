@@ -22,7 +22,7 @@ import Addressing
 ///     start of stream, hello
 ///     roundBegin, (pages | zeroPages | deviceChunk)*, roundEnd            any number of times
 ///     stopped, (pages | zeroPages)*, (deviceChunk*, deviceEnd, deviceConfiguration?) each device
-///     machineState*, complete
+///     machineState+, (pages | zeroPages)*, complete
 ///     start                                                  only where the destination answers
 ///     abort                                                  instead of anything after hello
 public enum StreamFormat {

@@ -43,6 +43,10 @@ public final class WriteLedger: Sendable {
     devicePages.withLock { $0.removeAll() }
   }
 
+  /// Forgets what devices wrote. What vCPUs wrote stays: such a page may be found, and sent, for
+  /// their sake at any later time.
+  public func forgetDeviceWrites() { devicePages.withLock { $0.removeAll() } }
+
   public func pageCount(writtenBy writer: Writer) -> UInt64 {
     switch writer {
     case .vcpu: vcpuPages.withLock { $0.dirtyCount }

@@ -43,7 +43,13 @@ public final class SampleContainer: Sendable {
     _ kind: Kind, _ options: SampleOptions, _ layout: GuestLayout
   ) -> IOMMUStream {
     guard let recording = options.recordings[kind], !recording.isEmpty else {
-      let behaviour: IOMMUBehaviour = kind == .hardware ? .mixed : .lazy
+      // No switch to pass-through: a driver's rings are to stay mapped.
+      let behaviour: IOMMUBehaviour =
+        switch kind {
+        case .hardware: .alias
+        case .pinned: .lazy
+        case .deviceLog: .storm
+        }
       let salt = UInt64(kind.rawValue.utf8.count)
       return IOMMUStream(behaviour: behaviour, seed: options.seed ^ salt, layout: layout)
     }

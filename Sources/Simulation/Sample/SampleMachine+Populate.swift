@@ -15,14 +15,14 @@ extension SampleMachine {
       let own = models.indices.filter { models[$0].container == kind }
       guard !own.isEmpty else { continue }
       let names = own.map { models[$0].name($0) }
-      let (backend, ports) = backend(kind, names, ram)
+      let (backend, ports) = backend(kind, names, ram, options.containerFaults)
       let id = try tracker.addContainer(backend, addressSpace: .remapped)
       let listener = SampleListener(tracker: tracker, id: id)
       let container = SampleContainer(
         kind: kind, id: id, backend: backend, listener: listener, options: options,
         layout: ram.layout)
       for (place, index) in own.enumerated() {
-        let hardware = models[index].hardware(names[place])
+        let hardware = models[index].hardware(names[place], options)
         let picker = SampleBuffers(
           container.driver.buffers, seed: options.seed &+ UInt64(index) &* 0x9e37)
         let traffic = DMATraffic(
@@ -42,28 +42,30 @@ extension SampleMachine {
   }
 
   private static func backend(
-    _ kind: SampleContainer.Kind, _ names: [String], _ ram: GuestRAM
+    _ kind: SampleContainer.Kind, _ names: [String], _ ram: GuestRAM,
+    _ faults: FaultPlan?
   ) -> (any DMAContainer, [any DMAPort]) {
     switch kind {
     case .hardware:
-      let container = SimulatedIOMMUFD(name: "iommufd0", memory: ram)
+      let container = SimulatedIOMMUFD(name: "iommufd0", memory: ram, faults: faults)
       // Two page tables on one IOAS: both have to be asked.
       let tables = names.map { container.allocateHWPT("hwpt-\($0)") }
       return (
         container, zip(names, tables).map { container.attachDevice($0, to: $1) }
       )
     case .pinned:
-      let container = SimulatedType1(name: "type1-mdev", memory: ram)
+      let container = SimulatedType1(name: "type1-mdev", memory: ram, faults: faults)
       return (
         container,
         names.map { MediatedPort(container.attachMediatedDevice($0, pinsOnDemand: false)) }
       )
     case .deviceLog:
-      let container = SimulatedType1(name: "type1-log", memory: ram)
+      let container = SimulatedType1(name: "type1-log", memory: ram, faults: faults)
       return (
         container,
-        names.map {
-          container.attachDevice($0, log: SimulatedDeviceLog(name: "log-\($0)", rangeCountMax: 8))
+        names.map { name in
+          let log = SimulatedDeviceLog(name: "log-\(name)", rangeCountMax: 8, faults: faults)
+          return container.attachDevice(name, log: log)
         }
       )
     }

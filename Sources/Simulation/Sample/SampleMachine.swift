@@ -15,6 +15,11 @@ import NodeThreads
 /// which it can not see. So a page that only a device wrote arrives only if the tracker does its
 /// work.
 ///
+/// Invariants:
+/// 1. Every write, of a vCPU or a device, is in the ledger: what a verdict counts is what was done.
+/// 2. A buffer is offered to a device after its map and withdrawn before its unmap.
+/// 3. After `stopVCPUs` no vCPU writes and no driver maps; devices do until their state stops them.
+///
 /// States:
 ///
 ///     made ──start──> running <──resumeVCPUs / stopVCPUs──> stopped ──shutDown──> ended
@@ -39,8 +44,7 @@ public final class SampleMachine: MigratingMachine {
   /// - Throws: ``SampleError``.
   public init(_ options: SampleOptions) throws(SampleError) {
     self.options = options
-    let layout = GuestLayout(
-      byteCount: options.memoryByteCount, lowByteCountMax: options.memoryByteCount / 4 * 3)
+    let layout = GuestLayout(byteCount: options.memoryByteCount)
     let ledger = WriteLedger(layout: layout)
     self.ledger = ledger
     do throws(GuestError) {
@@ -48,13 +52,14 @@ public final class SampleMachine: MigratingMachine {
     } catch {
       throw SampleError("\(error)")
     }
-    let watch = try Self.watch(ram)
+    let watch = try Self.watch(ram, options)
     cpuSource = watch.source
     fallbackReason = watch.fallbackReason
     let topology = SystemNUMATopology()
     let log = GuestDirtyLog(
       topology: topology, workers: NodeThreads(nodeCount: topology.nodeCount))
-    tracker = DirtyTracker(log: log, cpu: watch.source, omitting: options.omitting)
+    tracker = DirtyTracker(
+      log: log, cpu: watch.source, record: options.record, omitting: options.omitting)
     vcpus = Self.vcpus(options, ram, watch.marks)
     let built: (containers: [SampleContainer], devices: [SampleDevice])
     do throws(TrackerError) {
@@ -69,18 +74,27 @@ public final class SampleMachine: MigratingMachine {
     devices = built.devices
   }
 
-  private static func watch(_ ram: GuestRAM) throws(SampleError) -> SampleWatch {
+  private static func watch(
+    _ ram: GuestRAM, _ options: SampleOptions
+  ) throws(SampleError) -> SampleWatch {
+    if options.marksVCPUWrites { return try marked(ram, fallbackReason: nil) }
     switch PagemapScan.availability() {
     case .available:
       return SampleWatch(
         source: PagemapScanSource(regions: ram.ramRegions), fallbackReason: nil, marks: nil)
     case .unavailable(let error):
-      do {
-        let marked = try MarkedWrites(regions: ram.ramRegions)
-        return SampleWatch(source: marked, fallbackReason: "\(error)") { marked.wrote($0) }
-      } catch {
-        throw SampleError("\(error)")
-      }
+      return try marked(ram, fallbackReason: "\(error)")
+    }
+  }
+
+  private static func marked(
+    _ ram: GuestRAM, fallbackReason: String?
+  ) throws(SampleError) -> SampleWatch {
+    do {
+      let marked = try MarkedWrites(regions: ram.ramRegions)
+      return SampleWatch(source: marked, fallbackReason: fallbackReason) { marked.wrote($0) }
+    } catch {
+      throw SampleError("\(error)")
     }
   }
 
@@ -145,6 +159,25 @@ public final class SampleMachine: MigratingMachine {
       throw SampleError("\(error)")
     }
     isRunning = true
+  }
+
+  /// Runs without threads: the parts of the machine for a scheduler to step, so that one seed is
+  /// one run. vCPUs and drivers take no step while the guest is stopped.
+  public func startStepped(seed: UInt64) -> SeededScheduler {
+    precondition(!hasThreads, "a machine is started once")
+    hasThreads = true
+    isRunning = true
+    var scheduler = SeededScheduler(seed: seed)
+    for vcpu in vcpus {
+      scheduler.add("vcpu", weight: 4) { [self] in if isRunning { vcpu.step() } }
+    }
+    for container in containers {
+      scheduler.add("driver", weight: 2) { [self] in if isRunning { container.driver.step() } }
+    }
+    for device in devices {
+      scheduler.add(device.name, weight: 2) { device.traffic.step(generation: 1) }
+    }
+    return scheduler
   }
 
   /// Pauses what the guest runs: its processors, and with them its drivers. Devices go on until

@@ -39,10 +39,12 @@ enum SampleModel: CaseIterable {
   /// Where BARs may lie.
   static let windowFirst: UInt64 = 1 << 40
 
-  func hardware(_ name: String) -> SampleHardware {
-    let options = SimulatedDeviceOptions(pageCount: Self.pageCounts[self] ?? 64)
+  func hardware(_ name: String, _ sample: SampleOptions) -> SampleHardware {
+    let options = SimulatedDeviceOptions(
+      pageCount: min(Self.pageCounts[self] ?? 64, sample.devicePageCountMax))
     let space = SimulatedConfigurationSpace(
-      name: name, bars: [SimulatedBar(0, .memory64, byteCount: 16 << 10)])
+      name: name, bars: [SimulatedBar(0, .memory64, byteCount: 16 << 10)],
+      faults: sample.deviceFaults)
     let windows = PCIWindows(
       memory: [Self.windowFirst...(2 * Self.windowFirst - 1)])
     let configuration = PCIConfiguration(space: space, windows: windows)
@@ -52,14 +54,15 @@ enum SampleModel: CaseIterable {
     case .storage: features = [.stopCopy, .p2p]
     case .accelerator: features = [.stopCopy, .precopy]
     case .graphics:
-      let device = SimulatedV1Device(name: name, options: options)
+      let device = SimulatedV1Device(name: name, options: options, faults: sample.deviceFaults)
       return SampleHardware(
         device: device,
         migratable: MigratableDeviceV1(
           name: name, migration: device, configuration: configuration),
         configuration: space)
     }
-    let device = SimulatedV2Device(name: name, features: features, options: options)
+    let device = SimulatedV2Device(
+      name: name, features: features, options: options, faults: sample.deviceFaults)
     return SampleHardware(
       device: device,
       migratable: MigratableDeviceV2(name: name, migration: device, configuration: configuration),

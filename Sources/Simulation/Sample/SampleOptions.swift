@@ -17,8 +17,18 @@ public struct SampleOptions: Sendable {
   public var iommuEventsPerSecond: UInt64 = 8_000
   /// DMA writes of each device in a second.
   public var deviceWritesPerSecond: UInt64 = 4_000
+  /// Pages of 4 KiB of each device's own memory, at most.
+  public var devicePageCountMax = 256
   /// Steps of the tracker left out, so that the verdict can be seen to fail.
   public var omitting: Set<TrackerOmission> = []
+
+  /// What the tracker takes and is answered is appended to it.
+  public var record: EventRecord?
+  /// Calls of containers and logs that fail; calls of devices, and of their configuration.
+  public var containerFaults: FaultPlan?
+  public var deviceFaults = DeviceFaults()
+  /// vCPUs mark what they write, also where the kernel could watch them.
+  public var marksVCPUWrites = false
 
   public init() {}
 
