@@ -4,7 +4,7 @@ import VFIOKernel
 
 /// Section 3.4: mtty and the pinning device go from one type1 container to another and back by the
 /// front-end, with real memory that the device goes on writing; cancelled at each step, failing at
-/// each step. Where the sides differ is asked of the memory and of the devices, never of the tracker.
+/// each step. Where the sides differ is asked of memory and devices, never of the tracker.
 enum MigrationTest {
   /// - Parameter arguments: a seed; `pinned` or `logged` for one of the two ways alone; N to make
   ///   every Nth call fail instead of each.
@@ -64,7 +64,7 @@ enum MigrationTest {
       let outcome = pair.move(cancelAt: event)
       if outcome.hasMoved {
         result.check(
-          "\(way): the guest was cancelled at each of \(event - 1) events, and then it moved, equal",
+          "\(way): cancelled at each of \(event - 1) events, and then it moved, equal",
           outcome.isEqual && event > 10, outcome.description)
         return
       }

@@ -1,7 +1,7 @@
 import DeviceMigration
 
-/// Both ends of a stream in memory. A source that waits for an answer drives the destination, so that
-/// the order of all calls is the same in each run.
+/// Both ends of a stream in memory. A source that waits for an answer drives the destination, so
+/// that the order of all calls is the same in each run.
 ///
 /// Unsafe because spans become arrays and arrays spans, and because no lock is held. Sound because
 /// each is bounded by the other's count, and one thread does everything.
