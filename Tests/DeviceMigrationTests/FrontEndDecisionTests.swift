@@ -127,7 +127,7 @@ import Testing
     let kept = FrontEndWorld(seed: 34)
     kept.writesPerEvent = 20
     kept.policy.notConverging = .keepGoing
-    kept.onEvent = { event in
+    kept.onEvent = { [unowned kept] event in
       if case .roundEnded(let round, _) = event, round.number == 40 {
         kept.source.cancellation.cancel(because: "enough")
       }

@@ -55,11 +55,11 @@ import Testing
   @Test func `the check finds a device that was left behind`() {
     let world = Self.world(22)
     world.sourceDevices[2].recoversInNameOnly = true
-    world.sourceDevices[1].lastDMA = { world.plan.failAt = world.plan.count + 1 }
+    world.sourceDevices[1].lastDMA = { [unowned world] in world.plan.failAt = world.plan.count + 1 }
     #expect(world.migrate().source != nil)
     #expect(world.leftovers.isEmpty)
     world.sourceDevices[1].lastDMA = nil
-    world.onEvent = { event in
+    world.onEvent = { [unowned world] event in
       if case .status(.device) = event { world.source.cancellation.cancel(because: "now") }
     }
     #expect(world.migrate().source != nil)
@@ -68,7 +68,7 @@ import Testing
 
   @Test func `an error says what failed, where, and what became of each device`() throws {
     let world = Self.world(23)
-    world.sourceDevices[1].lastDMA = { world.plan.failAt = world.plan.count + 1 }
+    world.sourceDevices[1].lastDMA = { [unowned world] in world.plan.failAt = world.plan.count + 1 }
     let error = try #require(world.migrate().source)
     #expect(error.phase == .stopAndCopy)
     #expect(error.aftermath.devices.map(\.device) == ["v1", "full", "plain", "precopy"])
@@ -85,7 +85,7 @@ import Testing
     while true {
       let world = Self.world(24)
       var seen = 0
-      world.onEvent = { _ in
+      world.onEvent = { [unowned world] _ in
         if seen == number { world.source.cancellation.cancel(because: "the operator said so") }
         seen += 1
       }
@@ -126,7 +126,7 @@ import Testing
     world.writesPerEvent = 0
     // The write of the first pages: after stream start, hello and round mark.
     let link = MemoryLink(plan: world.plan, isBidirectional: false)
-    world.onEvent = { event in
+    world.onEvent = { [unowned world] event in
       if case .roundBegan = event { world.plan.failAt = world.plan.count + 2 }
     }
     let error = #expect(throws: MigrationError.self) { try world.source.run(over: link.source) }
@@ -150,7 +150,7 @@ import Testing
 
   @Test func `a VM that is resumed after its devices stopped ends the migration`() {
     let world = Self.world(28)
-    world.onEvent = { event in
+    world.onEvent = { [unowned world] event in
       if case .status(.device) = event {
         #expect(throws: Never.self) { try world.source.vmStateChanged(.running) }
         world.sourceMachine.isRunning = true
@@ -163,7 +163,7 @@ import Testing
 
   @Test func `a VMM that says cancelled is obeyed`() {
     let world = Self.world(29)
-    world.onEvent = { event in
+    world.onEvent = { [unowned world] event in
       if case .roundEnded = event { world.source.migrationStateChanged(.cancelled) }
     }
     let errors = world.migrate()

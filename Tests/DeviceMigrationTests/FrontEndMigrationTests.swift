@@ -92,7 +92,7 @@ import Testing
 
   @Test func `a VMM whose notifiers are wired sees the same migration`() {
     let world = FrontEndWorld(seed: 6)
-    world.sourceMachine.notifier = { state in
+    world.sourceMachine.notifier = { [unowned world] state in
       #expect(throws: Never.self) { try world.source.vmStateChanged(state) }
     }
     let errors = world.migrate()
