@@ -12,6 +12,8 @@ import Testing
     ["migrate", "--sample", "--limit", "0"], ["migrate", "--sample", "--limit", "-5"],
     ["migrate", "--sample", "--timeout", "0"], ["migrate", "--sample", "--break", "nothing"],
     ["migrate", "--sample", "--to", "nowhere"], ["migrate", "--sample", "--to", "tcp:host"],
+    ["migrate", "--sample", "--device", "/dev/vfio/1"], ["migrate", "--device", "/dev/vfio/1"],
+    ["migrate", "--device", "/dev/vfio/1", "--to", "unix:/tmp/s", "--json"],
     ["receive"], ["receive", "--listen", "udp:1"], ["replay"], ["replay", "a", "b"],
   ])
   func `what can not be meant is told, with status 2 and nothing on standard output`(
@@ -47,6 +49,25 @@ import Testing
       let outcome = try Smudge.run("migrate", "--sample", "--memory", "16M", "--trace", path)
       #expect(outcome.exits(3), "\(path): \(outcome)")
       #expect(outcome.errors.contains(path) && outcome.isReadable)
+    }
+  }
+
+  @Test(arguments: [
+    ("/dev/null", "no device of VFIO"), ("/dev/vfio/devices/vfio0", "character device"),
+    ("/dev/vfio/vfio", "no group"), ("/dev/vfio/-1", "no group"),
+    ("/dev/vfio/999999", "does not exist"),
+  ])
+  func `a path that is no group of VFIO is named, with the reason and status 3`(
+    path: String, reason: String
+  ) throws {
+    for arguments in [
+      ["migrate", "--device", path, "--to", "unix:/tmp/nobody"],
+      ["receive", "--device", path, "--listen", "unix:/tmp/nobody"],
+    ] {
+      let outcome = try Smudge(arguments + ["--memory", "16M"]).wait()
+      #expect(outcome.exits(3), "\(outcome)")
+      #expect(outcome.errors.contains(path) && outcome.errors.contains(reason), "\(outcome)")
+      #expect(outcome.isReadable && outcome.output.isEmpty)
     }
   }
 

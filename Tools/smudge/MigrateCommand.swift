@@ -19,15 +19,24 @@ struct MigrateCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "migrate",
     abstract: "Migrates a machine live, and compares every byte of it afterwards.",
-    usage: "smudge migrate --sample [OPTIONS]",
+    usage: """
+      smudge migrate --sample [OPTIONS]
+      smudge migrate --device /dev/vfio/N --to ADDRESS [OPTIONS]
+      """,
     discussion: """
       The sample machine has devices behind a virtual IOMMU in three containers: dirty bits of the
       IOMMU, pages pinned by a mediated device, a device that logs its own DMA in a few ranges. What
       its guest maps and unmaps was recorded from a real Linux guest.
+
+      With --device the real devices of a VFIO group migrate to a `smudge receive --device`, with
+      RAM that is mapped for them one to one. What arrives is compared before it runs.
       """)
 
-  @Flag(help: "Migrate the sample machine. (The only one there is so far.)")
+  @Flag(help: "Migrate the sample machine.")
   var sample = false
+
+  @Option(help: "Migrate the devices of this VFIO group: /dev/vfio/N.")
+  var device: String?
 
   @OptionGroup var machine: MachineArguments
 
@@ -50,7 +59,15 @@ struct MigrateCommand: ParsableCommand {
   var json = false
 
   func validate() throws {
-    guard sample else { throw ValidationError("say --sample: it is the only machine so far") }
+    guard sample != (device != nil) else {
+      throw ValidationError("say --sample or --device /dev/vfio/N, one of the two")
+    }
+    if device != nil {
+      guard to != nil else { throw ValidationError("--device needs --to: a `smudge receive`") }
+      guard trace == nil, broken == nil, record == nil, !json else {
+        throw ValidationError("--trace, --break, --record and --json belong to --sample")
+      }
+    }
     guard (1...3_600_000).contains(limit) else {
       throw ValidationError("--limit is 1 to 3600000 milliseconds")
     }
@@ -60,6 +77,11 @@ struct MigrateCommand: ParsableCommand {
   }
 
   func run() throws {
+    if let device {
+      do {
+        return try DeviceRun.migrate(device, self)
+      } catch let error as ToolError { throw error } catch { throw ToolError("\(error)") }
+    }
     let result: SampleRun.Result
     do {
       result = try SampleRun(self).run()

@@ -14,6 +14,9 @@ struct ReceiveCommand: ParsableCommand {
   @Option(help: "Where to wait: unix:PATH or tcp:HOST:PORT.")
   var listen: String
 
+  @Option(help: "Take it into the devices of this VFIO group: /dev/vfio/N. Not for a sample.")
+  var device: String?
+
   @OptionGroup var machine: MachineArguments
 
   @Flag(help: "Print nothing but errors.")
@@ -24,6 +27,11 @@ struct ReceiveCommand: ParsableCommand {
   }
 
   func run() throws {
+    if let device {
+      do {
+        return try DeviceRun.receive(device, self)
+      } catch let error as ToolError { throw error } catch { throw ToolError("\(error)") }
+    }
     let sample: SampleMachine
     do {
       sample = try SampleMachine(try machine.sampleOptions())
@@ -55,7 +63,7 @@ struct ReceiveCommand: ParsableCommand {
     } catch let code as ExitCode { throw code } catch { throw ToolError("\(error)") }
   }
 
-  private func say(_ text: String) {
+  func say(_ text: String) {
     guard !quiet else { return }
     print(text)
     fflush(nil)
