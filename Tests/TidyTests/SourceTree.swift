@@ -35,7 +35,8 @@ enum SourceTree {
   /// The commands for people and for CI: files without an ending, or shell's.
   static func scripts(under folders: [String]) -> [SourceFile] {
     files(under: folders) { name in
-      name.hasSuffix(".sh") || !(name.split(separator: "/").last?.contains(".") ?? true)
+      let last = name.split(separator: "/").last ?? ""
+      return last.hasSuffix(".sh") || (!last.contains(".") && last != "Makefile")
     }
   }
 

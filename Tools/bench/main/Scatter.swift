@@ -51,8 +51,8 @@ enum Scatter {
     }
     let kinds = [("aligned", 0.8), ("shifted", 1.5)]
     let orders = ["in order", "shuffled"]
-    // What an IOMMU reports that has one dirty bit for an entry of 2 MiB, and what one does that has
-    // a bit for each 4 KiB.
+    // What an IOMMU reports with one dirty bit for an entry of 2 MiB, and what one does with a bit
+    // for each 4 KiB.
     let dirts = [("mappings", 8), ("pages", 0)]
     let rows = dirts.flatMap { dirt in
       orders.flatMap { order in

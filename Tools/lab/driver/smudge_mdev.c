@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A mediated device for the lab only: it pins, unpins and writes the pages it is told to, keeps a journal
- * of it, logs its own writes and can be migrated. See smudge_mdev.h for the interface.
+ * A mediated device for the lab only: it pins, unpins and writes the pages it is told to, keeps a
+ * journal of it, logs its own writes and can be migrated. See smudge_mdev.h for the interface.
  *
  * Lock order: smudge_mdev.lock, then what vfio_pin_pages() and friends take. The container calls
  * dma_unmap() with its own lock dropped, so that callback takes the same order.
@@ -139,7 +139,7 @@ static int smudge_write(struct smudge_mdev *m, u64 iova, u64 length, u64 value, 
 	return smudge_note(m, pinned ? SMUDGE_DID_WRITE : SMUDGE_DID_WRITE_RW, iova, length, value);
 }
 
-/* One step of the device's own work: pin a page, write into it, unpin the one pinned 32 steps ago. */
+/* A step of the device's own work: pin a page, write into it, unpin the one of 32 steps ago. */
 static void smudge_dma_step(struct smudge_mdev *m)
 {
 	u64 mixed = (m->dma.sequence + 1) * 0x9e3779b97f4a7c15ull;
@@ -297,7 +297,8 @@ static ssize_t smudge_access(struct vfio_device *vdev, char __user *to, const ch
 	return ret;
 }
 
-static ssize_t smudge_read(struct vfio_device *vdev, char __user *to, size_t count, loff_t *position)
+static ssize_t smudge_read(struct vfio_device *vdev, char __user *to, size_t count,
+			   loff_t *position)
 {
 	return smudge_access(vdev, to, NULL, count, position);
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What a test says to the lab's mediated device, and what it reads back. All little-endian, naturally
- * aligned; a region's file offset is its index << 40, as for vfio-pci.
+ * What a test says to the lab's mediated device, and what it reads back. All little-endian,
+ * naturally aligned; a region's file offset is its index << 40, as for vfio-pci.
  *
  * Region 0, STATUS (read) and COMMAND (write of one struct smudge_command at offset 0).
- * Region 1, JOURNAL (read): struct smudge_event, oldest first, of what the device did. This is the ground
- *           truth: it lives in kernel memory and nothing under test writes it. Full means ENOSPC, never loss.
+ * Region 1, JOURNAL (read): struct smudge_event, oldest first, of what the device did. This is the
+ *           ground truth: it lives in kernel memory and nothing under test writes it. Full means
+ *           ENOSPC, never loss.
  * Region 2, MEMORY (read, write): 64 KiB of device memory, sent 4 KiB at a time by a migration.
  * Region 7, the PCI configuration space, 256 bytes of plain memory behind a read-only id.
  */
@@ -24,7 +25,8 @@ enum smudge_operation {
 	SMUDGE_UNPIN = 2,	/* [iova, +length): ENOENT not pinned */
 	SMUDGE_WRITE_PINNED = 3, /* value into every u64 of [iova, +length): ENOENT not pinned */
 	SMUDGE_WRITE_RW = 4,	/* the same through vfio_dma_rw, no pin */
-	SMUDGE_DMA = 5,		/* write on its own: a page of [iova, +length) every `value` us while running; length 0 stops */
+	/* write on its own: a page of [iova, +length) every `value` us while running; length 0 stops */
+	SMUDGE_DMA = 5,
 	SMUDGE_FAIL_STATE = 6,	/* entering migration state `value` fails once with EIO; 0 forgets */
 	SMUDGE_FAIL_REPORT = 7,	/* the next `value` log reports fail with EIO */
 	SMUDGE_FAIL_STREAM = 8,	/* the data session fails with EIO after `value` more bytes; 0 forgets */

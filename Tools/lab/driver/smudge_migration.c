@@ -2,9 +2,9 @@
 /*
  * Migration of the lab's mediated device, version 2, with P2P and pre-copy.
  *
- * The stream is a row of records: u32 block, u32 length, then the bytes. Blocks 0..15 are 4096 bytes of
- * device memory each, sent again when written again; END closes the stream and carries what SMUDGE_DMA
- * was doing.
+ * The stream is a row of records: u32 block, u32 length, then the bytes. Blocks 0..15 are 4096
+ * bytes of device memory each, sent again when written again; END closes the stream and carries what
+ * SMUDGE_DMA was doing.
  */
 #include <linux/anon_inodes.h>
 #include <linux/bitmap.h>
@@ -81,7 +81,8 @@ static bool smudge_next_record(struct smudge_session *s)
 	return true;
 }
 
-static ssize_t smudge_session_read(struct file *file, char __user *to, size_t count, loff_t *position)
+static ssize_t smudge_session_read(struct file *file, char __user *to, size_t count,
+				   loff_t *position)
 {
 	struct smudge_session *s = file->private_data;
 	struct smudge_mdev *m = s->mdev;
