@@ -3,8 +3,8 @@
  * Migration of the lab's mediated device, version 2, with P2P and pre-copy.
  *
  * The stream is a row of records: u32 block, u32 length, then the bytes. Blocks 0..15 are 4096
- * bytes of device memory each, sent again when written again; END closes the stream and carries what
- * SMUDGE_DMA was doing.
+ * bytes of device memory each, sent again when written again; END closes the stream and carries
+ * what SMUDGE_DMA was doing.
  */
 #include <linux/anon_inodes.h>
 #include <linux/bitmap.h>
