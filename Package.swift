@@ -154,7 +154,9 @@ targets += [
     path: "Tests/KernelTestSupport", swiftSettings: strict),
   .target(
     name: "TestSupport",
-    dependencies: named(["Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer"]),
+    dependencies: named([
+      "Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "Simulation",
+    ]),
     path: "Tests/TestSupport", swiftSettings: strict),
   .testTarget(
     name: "ExampleTests",

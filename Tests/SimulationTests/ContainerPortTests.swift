@@ -1,6 +1,7 @@
 import Addressing
 import DMAContainer
 import Simulation
+import TestSupport
 import Testing
 
 /// What a device sees of memory.

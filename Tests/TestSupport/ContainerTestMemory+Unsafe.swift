@@ -1,16 +1,16 @@
-import Addressing
-import Simulation
+public import Addressing
 import Locking
+public import Simulation
 
 /// A piece of RAM for containers under test.
 ///
 /// Unsafe because bytes of a raw span are read one by one. Sound because every byte is a `UInt8`
 /// and each access is bounded by the span.
-final class ContainerTestMemory: SimulatedMemory {
-  let gpa: GPARange
+public final class ContainerTestMemory: SimulatedMemory {
+  public let gpa: GPARange
   private let content: Mutex<[UInt8]>
 
-  init(first: GPA = GPA(0x4000_0000), pages: UInt64 = 256) {
+  public init(first: GPA = GPA(0x4000_0000), pages: UInt64 = 256) {
     gpa = AddressRange(first: first, last: GPA(first.rawValue + (pages << 12) - 1))
     content = Mutex([UInt8](repeating: 0, count: Int(pages) << 12))
   }
@@ -22,7 +22,7 @@ final class ContainerTestMemory: SimulatedMemory {
     return Int(first.rawValue - gpa.first.rawValue)
   }
 
-  func write(_ bytes: RawSpan, at gpa: GPA) -> Bool {
+  public func write(_ bytes: RawSpan, at gpa: GPA) -> Bool {
     guard let start = offset(gpa, bytes.byteCount) else { return false }
     content.withLock { content in
       for index in 0..<bytes.byteCount {
@@ -32,7 +32,7 @@ final class ContainerTestMemory: SimulatedMemory {
     return true
   }
 
-  func read(into buffer: inout MutableRawSpan, at gpa: GPA) -> Bool {
+  public func read(into buffer: inout MutableRawSpan, at gpa: GPA) -> Bool {
     guard let start = offset(gpa, buffer.byteCount) else { return false }
     let count = buffer.byteCount
     let piece = content.withLock { Array($0[start..<start + count]) }
@@ -42,7 +42,7 @@ final class ContainerTestMemory: SimulatedMemory {
     return true
   }
 
-  func bytes(at gpa: GPA, count: Int) -> [UInt8]? {
+  public func bytes(at gpa: GPA, count: Int) -> [UInt8]? {
     guard let start = offset(gpa, count) else { return nil }
     return content.withLock { Array($0[start..<start + count]) }
   }
@@ -50,11 +50,11 @@ final class ContainerTestMemory: SimulatedMemory {
 
 extension DMAPort {
   /// Writes an array.
-  func write(_ bytes: [UInt8], at iova: IOVA) -> GPA? {
+  public func write(_ bytes: [UInt8], at iova: IOVA) -> GPA? {
     write(unsafe bytes.span.bytes, at: iova)
   }
 
-  func read(_ count: Int, at iova: IOVA) -> [UInt8]? {
+  public func read(_ count: Int, at iova: IOVA) -> [UInt8]? {
     var content = [UInt8](repeating: 0, count: count)
     var elements = content.mutableSpan
     var buffer = unsafe elements.mutableBytes
