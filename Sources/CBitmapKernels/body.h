@@ -3,7 +3,8 @@
 //   line                      8 words
 //   line_load(p)              8 words from p, any alignment
 //   line_load_shifted(p, b)   the 512 bits from bit b of p on, 0 < b < 64; reads 9 words
-//   line_store, line_is_zero
+//   line_store, line_is_zero, line_and, line_or
+//   line_stream, stream_end   a store past the caches; all of them are done after stream_end
 //   tally, tally_zero(), tally_line(&t, source, old), tally_hit(&t), tally_newly(&t)
 //   LINE_SPLIT                defined where the level has a line_split of its own
 //   MASKED_EDGE               defined where lanes can be masked (AVX-512 intrinsics)
@@ -112,34 +113,61 @@ INLINE void edge_line(const smudge_bitmap *target, uint64_t index, const uint64_
 }
 #endif
 
-// Whole lines, from one block at a time so that the summaries are written once per block.
+// Whole lines, from one block at a time so that the summaries are written once per block. With
+// `streams` what was clean is not read, and written past the caches.
 INLINE void or_lines(const smudge_bitmap *target, uint64_t first, uint64_t end,
-                     const uint64_t *source, uint64_t shift, counts *c) {
+                     const uint64_t *source, uint64_t shift, int streams, counts *c) {
   uint64_t index = first;
+  // Whether nearly every line was dirty, of late: then looking first only costs.
+  int is_dense = 0;
   while (index < end) {
-    uint64_t block = index >> 6, dirty = 0;
+    uint64_t block = index >> 6, known = streams ? target->lines[block] : ~0ull;
     uint64_t block_end = (block + 1) << 6;
     if (block_end > end) block_end = end;
-    for (; index < block_end; index++, source += 8) {
-      line bits = shift == 0 ? line_load(source) : line_load_shifted(source, shift);
-      // A clean line of the source costs no read and no write of the target.
-      if (line_is_zero(bits)) continue;
-      uint64_t *words = target->words + index * 8;
+    // A clean line of the source costs no read and no write of the target. Which those are is found
+    // out for all of them first: asked line by line, a guess would be wrong as often as right.
+    uint64_t count = block_end - index, dirty = is_dense ? ~0ull >> (64 - count) : 0;
+    for (uint64_t i = 0; i < count && !is_dense; i++) {
+      const uint64_t *p = source + i * 8;
+      // The CPU's own prefetch ends where a page does.
+      __builtin_prefetch(p + 64 * 8);
+      line bits = shift == 0 ? line_load(p) : line_load_shifted(p, shift);
+      dirty |= (uint64_t)!line_is_zero(bits) << i;
+    }
+    for (uint64_t rest = dirty; rest != 0; rest &= rest - 1) {
+      uint64_t i = (uint64_t)__builtin_ctzll(rest);
+      const uint64_t *p = source + i * 8;
+      line bits = shift == 0 ? line_load(p) : line_load_shifted(p, shift);
+      if (is_dense) {
+        __builtin_prefetch(p + 64 * 8);
+        if (line_is_zero(bits)) {
+          dirty &= ~(1ull << i);
+          continue;
+        }
+      }
+      uint64_t *words = target->words + (index + i) * 8;
+      if ((known >> ((index + i) & 63) & 1) == 0) {
+        tally_line(&c->lines, bits, line_zero());
+        line_stream(words, bits);
+        continue;
+      }
       line old = line_load(words);
       tally_line(&c->lines, bits, old);
       line_store(words, line_or(bits, old));
-      dirty |= 1ull << (index & 63);
     }
     if (dirty != 0) {
-      target->lines[block] |= dirty;
+      target->lines[block] |= dirty << (index & 63);
       target->blocks[block >> 6] |= 1ull << (block & 63);
     }
+    is_dense = (uint64_t)__builtin_popcountll(dirty) * 8 >= count * 7;
+    source += count * 8;
+    index = block_end;
   }
 }
 
 // bit_count is at least 1.
 INLINE void or_range(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
-                     uint64_t source_bit, uint64_t bit_count, counts *c) {
+                     uint64_t source_bit, uint64_t bit_count, int streams, counts *c) {
   if (bit_count <= 64) {
     or_small(target, page, take(source, source_bit, bit_count), bit_count, c);
     return;
@@ -158,9 +186,9 @@ INLINE void or_range(const smudge_bitmap *target, uint64_t page, const uint64_t 
   if (index < end) {
     uint64_t bit = (index << 9) + delta;
     if ((bit & 63) == 0) {
-      or_lines(target, index, end, source + (bit >> 6), 0, c);
+      or_lines(target, index, end, source + (bit >> 6), 0, streams, c);
     } else {
-      or_lines(target, index, end, source + (bit >> 6), bit & 63, c);
+      or_lines(target, index, end, source + (bit >> 6), bit & 63, streams, c);
     }
   }
   if (end == last_line) edge_line(target, last_line, source, delta, 0, last_bit, c);
@@ -169,7 +197,7 @@ INLINE void or_range(const smudge_bitmap *target, uint64_t page, const uint64_t 
 static smudge_counts merge(const smudge_bitmap *target, uint64_t page, const uint64_t *source,
                            uint64_t source_bit, uint64_t bit_count) {
   counts c = {tally_zero(), 0, 0};
-  if (bit_count != 0) or_range(target, page, source, source_bit, bit_count, &c);
+  if (bit_count != 0) or_range(target, page, source, source_bit, bit_count, 0, &c);
   return (smudge_counts){c.hit + tally_hit(&c.lines), c.newly + tally_newly(&c.lines)};
 }
 

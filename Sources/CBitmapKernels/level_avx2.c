@@ -41,6 +41,18 @@ INLINE void line_store(uint64_t *p, line l) {
   _mm256_storeu_si256((__m256i *)(p + 4), l.b);
 }
 
+// `p` is aligned to a line.
+INLINE void line_stream(uint64_t *p, line l) {
+  tell_written(p, 8);
+  _mm256_stream_si256((__m256i *)p, l.a);
+  _mm256_stream_si256((__m256i *)(p + 4), l.b);
+}
+INLINE void stream_end(void) { _mm_sfence(); }
+
+INLINE line line_and(line x, line y) {
+  return (line){_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)};
+}
+
 INLINE line line_or(line x, line y) {
   return (line){_mm256_or_si256(x.a, y.a), _mm256_or_si256(x.b, y.b)};
 }

@@ -35,6 +35,13 @@ INLINE void line_store(uint64_t *p, line l) {
   tell_written(p, 8);
   _mm512_storeu_si512(p, l);
 }
+// `p` is aligned to a line.
+INLINE void line_stream(uint64_t *p, line l) {
+  tell_written(p, 8);
+  _mm512_stream_si512((void *)p, l);
+}
+INLINE void stream_end(void) { _mm_sfence(); }
+INLINE line line_and(line a, line b) { return _mm512_and_si512(a, b); }
 INLINE line line_or(line a, line b) { return _mm512_or_si512(a, b); }
 INLINE int line_is_zero(line l) { return _mm512_test_epi64_mask(l, l) == 0; }
 

@@ -29,6 +29,14 @@ INLINE void line_store(uint64_t *p, line l) {
   for (int i = 0; i < 8; i++) p[i] = l.w[i];
 }
 
+INLINE void line_stream(uint64_t *p, line l) { line_store(p, l); }
+INLINE void stream_end(void) {}
+
+INLINE line line_and(line a, line b) {
+  for (int i = 0; i < 8; i++) a.w[i] &= b.w[i];
+  return a;
+}
+
 INLINE line line_or(line a, line b) {
   for (int i = 0; i < 8; i++) a.w[i] |= b.w[i];
   return a;

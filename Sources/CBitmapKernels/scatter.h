@@ -6,8 +6,10 @@ enum {
   BATCH = 256,
   // How many mappings ahead the target of a longer mapping is asked for.
   AHEAD = 12,
+  // How many mappings ahead a walk asks for the next, past the page the CPU's own prefetch ends at.
+  WALK_AHEAD = 160,
   // Mappings of a line each that are looked at together.
-  GROUP = 32,
+  GROUP = 64,
   // Strewn mappings walked between two looks at whether the walk pays.
   STRETCH = 1024,
   // A dirty bit for so few mappings is cheaper found from the mappings than the other way round.
@@ -26,6 +28,8 @@ typedef struct batch {
 // Lines of the source, and the page of the target that the first bit of each goes to.
 typedef struct group {
   uint64_t count;
+  // Whether lines that are clean in the target are not read, and written past the caches.
+  int streams;
   const uint64_t *sources[GROUP];
   uint64_t targets[GROUP];
 } group;
@@ -162,7 +166,7 @@ INLINE int one_mapping(const smudge_scatter *s, cursor *at, batch *b, counts *c)
       __builtin_prefetch(s->target.words + ((ahead & ~511ull) >> 6), 1);
       __builtin_prefetch(s->target.words + (((ahead + 511) & ~511ull) >> 6), 1);
     }
-    or_range(&s->target, (part >> shift) + skipped, s->source, page, count, c);
+    or_range(&s->target, (part >> shift) + skipped, s->source, page, count, s->streams, c);
   }
   at->index++;
   at->page = page_last + 1;
@@ -185,6 +189,7 @@ INLINE void strewn_mappings(const smudge_scatter *s, cursor *at, batch *b) {
       uint64_t odd = 0;
       for (; index < end; index++) {
         const smudge_mapping *m = s->mappings + index;
+        __builtin_prefetch(m + WALK_AHEAD);
         uint64_t distance = m->iova_first - s->window_first;
         uint64_t offset = m->gpa_first - s->target_gpa_first, bit = distance >> shift;
         odd = ((m->iova_last - m->iova_first) ^ mask) | (distance & mask);
@@ -213,110 +218,183 @@ leave:
   if (page > at->page) at->page = page;
 }
 
-// Lines of the target, asked for when the group was collected. The summaries are written once for
-// all lines of a block that come together.
-INLINE void or_group(const smudge_bitmap *target, const group *g, counts *c) {
-  uint64_t block = g->targets[0] >> 15, dirty = 0;
-  for (uint64_t i = 0; i < g->count; i++) {
-    uint64_t page = g->targets[i], shift = page & 511;
-    line low = line_load(g->sources[i]);
-    if (page >> 15 != block) {
-      if (dirty != 0) {
-        target->lines[block] |= dirty;
-        target->blocks[block >> 6] |= 1ull << (block & 63);
-      }
-      block = page >> 15;
-      dirty = 0;
-    }
-    uint64_t *words = target->words + (page >> 9) * 8;
-    if (shift != 0) {
-      line high;
-      line_split(low, shift, &low, &high);
-      if (!line_is_zero(high)) {
-        line old = line_load(words + 8);
-        tally_line(&c->lines, high, old);
-        line_store(words + 8, line_or(high, old));
-        if (((page >> 9) & 63) == 63) {
-          mark_line(target, (page >> 9) + 1);
-        } else {
-          dirty |= 2ull << ((page >> 9) & 63);
-        }
-      }
-      if (line_is_zero(low)) continue;
-    }
-    line old = line_load(words);
-    tally_line(&c->lines, low, old);
-    line_store(words, line_or(low, old));
-    dirty |= 1ull << ((page >> 9) & 63);
+// Lines on their way into the target. What reaches past the end of one waits for the mapping that
+// goes on there, if that is the next. The summary of a block is written when the next is begun.
+typedef struct writer {
+  const smudge_bitmap *target;
+  counts *counts;
+  uint64_t block;
+  uint64_t known;
+  uint64_t waiting_index;
+  line waiting;
+  // Of the last group: mappings with a part in two lines, and lines that one shared with the next.
+  uint64_t split;
+  uint64_t shared;
+} writer;
+
+enum { NO_LINE = -1 };
+
+INLINE void put_summary(const writer *w) {
+  w->target->lines[w->block] = w->known;
+  if (w->known != 0) w->target->blocks[w->block >> 6] |= 1ull << (w->block & 63);
+}
+
+INLINE void enter_block(writer *w, uint64_t block) {
+  if (block == w->block) return;
+  put_summary(w);
+  w->block = block;
+  w->known = w->target->lines[block];
+}
+
+// `bits` has some set, here and in the next.
+INLINE void or_line(writer *w, uint64_t index, line bits) {
+  enter_block(w, index >> 6);
+  uint64_t *words = w->target->words + index * 8;
+  line old = line_load(words);
+  tally_line(&w->counts->lines, bits, old);
+  line_store(words, line_or(bits, old));
+  w->known |= 1ull << (index & 63);
+}
+
+// A line whose summary promises zeroes need not be read.
+INLINE void put_line(writer *w, uint64_t index, line bits, int streams) {
+  enter_block(w, index >> 6);
+  uint64_t bit = 1ull << (index & 63);
+  if (!streams || (w->known & bit) != 0) {
+    or_line(w, index, bits);
+    return;
   }
-  if (dirty != 0) {
-    target->lines[block] |= dirty;
-    target->blocks[block >> 6] |= 1ull << (block & 63);
+  tally_line(&w->counts->lines, bits, line_zero());
+  line_stream(w->target->words + index * 8, bits);
+  w->known |= bit;
+}
+
+INLINE void put_waiting(writer *w, int streams) {
+  if (w->waiting_index != (uint64_t)NO_LINE) put_line(w, w->waiting_index, w->waiting, streams);
+  w->waiting_index = (uint64_t)NO_LINE;
+}
+
+INLINE void or_group(writer *w, const group *g) {
+  w->split = w->shared = 0;
+  for (uint64_t i = 0; i < g->count; i++) {
+    uint64_t index = g->targets[i] >> 9, shift = g->targets[i] & 511;
+    line low = line_load(g->sources[i]);
+    if (shift == 0) {
+      put_line(w, index, low, g->streams);
+      continue;
+    }
+    w->split++;
+    line high;
+    line_split(low, shift, &low, &high);
+    if (w->waiting_index == index && line_is_zero(line_and(w->waiting, low))) {
+      low = line_or(w->waiting, low);
+      w->shared++;
+    } else {
+      put_waiting(w, g->streams);
+    }
+    if (!line_is_zero(low)) put_line(w, index, low, g->streams);
+    w->waiting_index = line_is_zero(high) ? (uint64_t)NO_LINE : index + 1;
+    w->waiting = high;
   }
 }
 
-// One bit for each of `count` lines that is not zero.
+// One bit for each of `count` lines that is not zero. Asks for the lines after them, and for the
+// mappings of those found: what the next steps read.
 INLINE uint64_t dirty_lines(const uint64_t *source, const smudge_mapping *mappings,
                             uint64_t count) {
   uint64_t dirty = 0;
   for (uint64_t i = 0; i < count; i++) {
-    // Of the next group: the CPU's own prefetch ends where a page does, which is here.
+    // The CPU's own prefetch ends where a page does, which is here.
     __builtin_prefetch(source + (i + GROUP) * 8);
-    __builtin_prefetch(mappings + i + GROUP);
     dirty |= (uint64_t)!line_is_zero(line_load(source + i * 8)) << i;
   }
+  for (uint64_t rest = dirty; rest != 0; rest &= rest - 1) {
+    const smudge_mapping *m = mappings + __builtin_ctzll(rest);
+    __builtin_prefetch(m);
+    __builtin_prefetch(&m->generation);
+  }
   return dirty;
+}
+
+// The writable ones among the dirty lines of a group that begins at `from`, and the lines of the
+// target asked for. Returns how many lines of the group are done with: all, or those before a dirty
+// one whose mapping is of another kind or needs the caller. `*verified` is moved past the last
+// mapping that was looked at and is a line: those under clean lines may be of any kind, so that
+// their number says nothing.
+INLINE uint64_t collect(const smudge_scatter *s, const cursor *from, uint64_t dirty, uint64_t count,
+                        group *g, uint64_t *verified) {
+  uint64_t shift = s->page_shift, mask = (1ull << shift) - 1, bytes = 512ull << shift;
+  const uint64_t *source = s->source + (from->page >> 6);
+  const smudge_mapping *mappings = s->mappings + from->index;
+  uint64_t iova_first = s->window_first + (from->page << shift);
+  int streams = g->streams;
+  g->count = 0;
+  for (; dirty != 0; dirty &= dirty - 1) {
+    uint64_t i = (uint64_t)__builtin_ctzll(dirty);
+    const smudge_mapping *m = mappings + i;
+    uint64_t iova = iova_first + ((i << 9) << shift);
+    uint64_t offset = m->gpa_first - s->target_gpa_first, target = offset >> shift;
+    if (m->iova_first != iova || m->iova_last != iova + (bytes - 1) || (offset & mask) != 0 ||
+        s->target.page_count < 512 || target > s->target.page_count - 512)
+      return i;
+    uint64_t first = target >> 9, last = (target + 511) >> 9;
+    // A line that the summary says is clean is not read.
+    if (!streams || (s->target.lines[first >> 6] >> (first & 63) & 1) != 0)
+      __builtin_prefetch(s->target.words + first * 8, 1);
+    if (!streams && last != first) __builtin_prefetch(s->target.words + last * 8, 1);
+    g->sources[g->count] = source + i * 8;
+    g->targets[g->count] = target;
+    g->count += (m->permissions & s->write_permission) != 0;
+    *verified = from->index + i + 1;
+  }
+  return count;
 }
 
 // Mappings of a line of the source each, 2 MiB of 4 KiB pages, side by side in IOVA, wherever their
 // GPA is. Only those with dirty bits are looked at. None of the pages from the cursor on has been
 // looked at. Leaves `at` at the first dirty line whose mapping is of another kind or needs the
 // caller.
+//
+// Three steps, each a group of lines behind the other, so that what one reads was asked for in the
+// one before: which lines are dirty, where they go, going there.
 INLINE void line_mappings(const smudge_scatter *s, cursor *at, counts *c) {
-  uint64_t shift = s->page_shift, mask = (1ull << shift) - 1, bytes = 512ull << shift;
-  uint64_t index = at->index, page = at->page;
+  uint64_t left = at->index < s->mapping_count ? s->mapping_count - at->index : 0;
+  uint64_t lines = (s->window_page_count - at->page) >> 9;
+  if (left > lines) left = lines;
+  if (left == 0) return;
+  writer w = {&s->target, c, 0, s->target.lines[0], (uint64_t)NO_LINE, line_zero(), 0, 0};
   group groups[2];
-  groups[0].count = groups[1].count = 0;
-  uint64_t turn = 0, is_odd = 0;
-  while (!is_odd) {
-    uint64_t count = index < s->mapping_count ? s->mapping_count - index : 0;
-    uint64_t lines = (s->window_page_count - page) >> 9;
-    if (count > lines) count = lines;
-    if (count > GROUP) count = GROUP;
-    if (count == 0) break;
-    const uint64_t *source = s->source + (page >> 6);
-    uint64_t dirty = dirty_lines(source, s->mappings + index, count);
-    group *g = &groups[turn];
-    g->count = 0;
-    for (; dirty != 0; dirty &= dirty - 1) {
-      uint64_t i = (uint64_t)__builtin_ctzll(dirty);
-      const smudge_mapping *m = s->mappings + index + i;
-      uint64_t iova = s->window_first + ((page + (i << 9)) << shift);
-      uint64_t offset = m->gpa_first - s->target_gpa_first, target = offset >> shift;
-      uint64_t is_writable = (m->permissions & s->write_permission) != 0;
-      if (m->iova_first != iova || m->iova_last != iova + (bytes - 1) || (offset & mask) != 0 ||
-          s->target.page_count < 512 || target > s->target.page_count - 512) {
-        page += i << 9;
-        is_odd = 1;
-        break;
-      }
-      __builtin_prefetch(s->target.words + (target >> 6), 1);
-      __builtin_prefetch(s->target.words + ((target + 511) >> 6), 1);
-      g->sources[g->count] = source + i * 8;
-      g->targets[g->count] = target;
-      g->count += is_writable;
-      at->index = index + i + 1;
+  groups[1].count = 0;
+  uint64_t turn = 0, count = left < GROUP ? left : GROUP, done = count;
+  cursor from = *at;
+  uint64_t dirty = dirty_lines(s->source + (from.page >> 6), s->mappings + from.index, count);
+  for (;;) {
+    uint64_t next_count = left - count < GROUP ? left - count : GROUP, next_dirty = 0;
+    if (next_count != 0)
+      next_dirty = dirty_lines(s->source + (from.page >> 6) + count * 8,
+                               s->mappings + from.index + count, next_count);
+    // More lines than the CPU waits for at once are taken in halves.
+    uint64_t half = (uint64_t)__builtin_popcountll(dirty) > GROUP / 2 ? 0xffffffff : ~0ull;
+    for (uint64_t part = half; part != 0 && done == count; part = ~half & ~part) {
+      // Mappings that go on where the one before ended leave one line to write, which was clean as
+      // a rule. Elsewhere the second that comes to a line finds it dirty, as often as not: a guess
+      // that costs more than it saves.
+      groups[turn].streams = s->streams && w.shared * 8 >= w.split;
+      done = collect(s, &from, dirty & part, count, &groups[turn], &at->index);
+      turn ^= 1;
+      or_group(&w, &groups[turn]);
     }
-    turn ^= 1;
-    if (groups[turn].count != 0) or_group(&s->target, &groups[turn], c);
-    groups[turn].count = 0;
-    if (is_odd) break;
-    index += count;
-    page += count << 9;
+    from.index += done;
+    from.page += done << 9;
+    if (done < count || next_count == 0) break;
+    left -= count;
+    count = done = next_count;
+    dirty = next_dirty;
   }
-  turn ^= 1;
-  if (groups[turn].count != 0) or_group(&s->target, &groups[turn], c);
-  at->page = page;
+  or_group(&w, &groups[turn ^ 1]);
+  put_waiting(&w, groups[turn ^ 1].streams);
+  put_summary(&w);
+  at->page = from.page;
 }
 
 static int scatter(smudge_scatter *scatter) {
@@ -366,6 +444,7 @@ static int scatter(smudge_scatter *scatter) {
     }
   }
   flush(&s.target, &b);
+  if (s.streams) stream_end();
   scatter->mapping_next = at.index;
   scatter->page_next = at.page;
   scatter->hit_count += b.hit + c.hit + tally_hit(&c.lines);

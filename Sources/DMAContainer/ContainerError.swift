@@ -9,6 +9,8 @@ public struct ContainerError: Error, Hashable, Sendable, CustomStringConvertible
     case startLog = "start of the dirty log"
     case stopLog = "stop of the dirty log"
     case query = "dirty query"
+    case invalidateAddresses = "invalidation of addresses"
+    case updateAddress = "update of an address"
   }
 
   public let operation: Operation

@@ -82,20 +82,35 @@ public struct QueryPlan: Hashable, Sendable {
     let followsMappings = capabilities.rangeCountMax == nil
     let mayCut = capabilities.mayCutMapping
     let mayCrossHoles = capabilities.mayCrossHoles
+    // Whole pages of the table are whole pages of the query: no mapping is odd.
+    let isAligned = table.pageSize.bytes >= pageSize.bytes
+    if followsMappings, isAligned, mayCrossHoles, !mayCut {
+      // Where the whole is cheaper than a gap, every gap is: no need to look for them.
+      guard let whole = table.writableSpan(in: range) else { return }
+      if builder.isCheap(whole) { return body(.window(whole)) }
+    }
     var mappedThrough: IOVARange?
     var position = 0
-    table.forEach(in: range) { mapping in
+    table.forEachExtent(in: range) { extent in
       if !mayCrossHoles {
-        if let before = mappedThrough, !before.isFollowed(by: mapping.iova) { builder.close(body) }
-        mappedThrough = mapping.iova
+        if let before = mappedThrough, !before.isFollowed(by: extent.iova) { builder.close(body) }
+        mappedThrough = extent.iova
       }
-      guard mapping.isWritable else { return }
-      let part = mayCut ? mapping.iova.intersection(range) : mapping.iova
-      guard let part else { return }
-      if followsMappings {
-        builder.add(part, body)
-      } else {
-        Self.add(part, logged, &position, to: &builder, body)
+      guard extent.isWritable else { return }
+      if followsMappings, isAligned,
+        let part = mayCut ? extent.iova.intersection(range) : extent.iova,
+        builder.addWhole(part, body)
+      {
+        return
+      }
+      table.forEach(in: extent.iova.intersection(range) ?? extent.iova) { mapping in
+        let part = mayCut ? mapping.iova.intersection(range) : mapping.iova
+        guard let part else { return }
+        if followsMappings {
+          builder.add(part, body)
+        } else {
+          Self.add(part, logged, &position, to: &builder, body)
+        }
       }
     }
     builder.close(body)

@@ -43,6 +43,21 @@ struct WindowBuilder {
     addAligned(range, body)
   }
 
+  /// Takes up a range of many mappings if it goes into one window: as each of them would have.
+  /// - Precondition: it consists of whole pages.
+  mutating func addWhole(_ range: IOVARange, _ body: (QueryPlan.Step) -> Void) -> Bool {
+    if let window = open, gap(window, range) <= gapMax {
+      let joined = AddressRange(first: window.first, last: range.last)
+      guard fits(joined) else { return false }
+      open = joined
+      return true
+    }
+    guard fits(range) else { return false }
+    close(body)
+    open = range
+    return true
+  }
+
   private mutating func addAligned(_ range: IOVARange, _ body: (QueryPlan.Step) -> Void) {
     if let window = open {
       if range.last <= window.last { return }  // one page of the query holds both
@@ -79,6 +94,9 @@ struct WindowBuilder {
     }
     open = rest
   }
+
+  /// Whether a window goes on over a gap of this size, and holds it.
+  func isCheap(_ range: IOVARange) -> Bool { range.lastOffset < gapMax && fits(range) }
 
   private func fits(_ range: IOVARange) -> Bool { range.lastOffset <= windowOffsetMax }
 

@@ -47,7 +47,7 @@ extension TrackedContainer {
   }
 
   /// Calls `body` with the mappings that overlap `range`, unclipped, so many at a time, in
-  /// `op.mappings`.
+  /// `op.mappings`; what goes on in IOVA and GPA as one.
   func forEachBatch(
     _ op: inout ContainerOperation, in range: IOVARange,
     _ body: (inout ContainerOperation) -> Void
@@ -57,7 +57,7 @@ extension TrackedContainer {
     while true {
       op.mappings.removeAll(keepingCapacity: true)
       let copied = book.withLock { (book: inout ContainerBook) in
-        book.table.copyMappings(
+        book.table.copyRuns(
           from: from, through: range.last, into: &op.mappings, countMax: countMax)
       }
       guard copied > 0 else { return }

@@ -50,6 +50,10 @@ import CBitmapKernels
     first(index) &+ (pagesLess1(index) &<< 12 | 0xfff)
   }
 
+  @inline(__always) func isWritable(_ index: Int) -> Bool {
+    unsafe keys[index] & UInt64(Permissions.write.rawValue) != 0
+  }
+
   @inline(__always) func generation(_ index: Int) -> UInt64 {
     unsafe rest[index &* 2 &+ 1] &>> 32 | (rest[index &* 2] & 0xfff) &<< 32
   }
@@ -80,6 +84,69 @@ import CBitmapKernels
         }
         initialized &+= slots.count
       }
+    }
+  }
+
+  /// Appends mappings as runs: what goes on in IOVA and in GPA with the same permissions becomes
+  /// one with the last of the batch, which keeps its generation.
+  ///
+  /// - Parameter next: as of ``append(_:to:before:)``.
+  /// - Precondition: `slots` lies in `0..<count`, after the batch's mappings.
+  func appendRuns(_ slots: Range<Int>, to batch: inout [Mapping], before next: MappingLeaf) {
+    guard !slots.isEmpty else { return }
+    var slots = slots
+    var open: Mapping
+    if let last = batch.popLast() {
+      open = last
+    } else {
+      open = mapping(slots.lowerBound)
+      slots.removeFirst()
+    }
+    batch.append(addingCapacity: slots.count &+ 1) { output in
+      unsafe output.withUnsafeMutableBufferPointer { room, initialized in
+        guard let base = room.baseAddress else { return }
+        var target = unsafe base + initialized
+        for slot in slots {
+          unsafe smudge_bitmap_prefetch(next.keys + slot &* 3)
+          let mapping = mapping(slot)
+          if let longer = open.followed(by: mapping) {
+            open = longer
+          } else {
+            unsafe target.initialize(to: open)
+            unsafe target += 1
+            open = mapping
+          }
+        }
+        unsafe target.initialize(to: open)
+        unsafe initialized = target - base + 1
+      }
+    }
+  }
+
+  /// Goes on with `open` through mappings that lie side by side and all may be written or none;
+  /// what it does not go on with is handed out, and the last one stays open.
+  ///
+  /// - Parameter next: as of ``append(_:to:before:)``.
+  /// - Precondition: `slots` lies in `0..<count`, after `open`.
+  @inline(__always) func extend(
+    _ open: inout MappingExtent?, _ slots: Range<Int>, before next: MappingLeaf,
+    _ body: (MappingExtent) -> Void
+  ) {
+    for slot in slots {
+      unsafe smudge_bitmap_prefetch(next.keys + slot &* 3)
+      let isWritable = isWritable(slot)
+      let first = first(slot)
+      let last = IOVA(last(slot))
+      if let extent = open, extent.isWritable == isWritable,
+        extent.iova.last.rawValue &+ 1 == first
+      {
+        open = MappingExtent(
+          iova: AddressRange(first: extent.iova.first, last: last), isWritable: isWritable)
+        continue
+      }
+      if let extent = open { body(extent) }
+      open = MappingExtent(
+        iova: AddressRange(first: IOVA(first), last: last), isWritable: isWritable)
     }
   }
 

@@ -113,6 +113,29 @@ public struct MappingTable: ~Copyable, Sendable {
     return leaves[place.leaf].mapping(place.slot)
   }
 
+  /// From the first writable mapping that overlaps `range` to the last, both whole; nil when there
+  /// is none. Read-only mappings at either end are stepped over.
+  public func writableSpan(in range: IOVARange) -> IOVARange? {
+    var first = place(endingAtOrAfter: range.first.rawValue)
+    while let place = first, !leaves[place.leaf].isWritable(place.slot) { first = next(place) }
+    guard let first, !leaves.isEmpty else { return nil }
+    var leaf = leafIndex(for: range.last.rawValue)
+    var slot = countStarting(atOrBefore: range.last.rawValue, inLeaf: leaf) &- 1
+    while slot < 0 || !leaves[leaf].isWritable(slot) {
+      if slot > 0 {
+        slot &-= 1
+      } else {
+        guard leaf > first.leaf else { return nil }
+        leaf &-= 1
+        slot = leaves[leaf].count &- 1
+      }
+    }
+    let from = leaves[first.leaf].first(first.slot)
+    let through = leaves[leaf].last(slot)
+    guard from <= range.last.rawValue, from <= through else { return nil }
+    return AddressRange(first: IOVA(from), last: IOVA(through))
+  }
+
   /// Appends the mappings that overlap `from` to `last` in IOVA order, unclipped, at most
   /// `countMax` of them. To go on, ask again from the address after the last one's end.
   ///
@@ -121,6 +144,38 @@ public struct MappingTable: ~Copyable, Sendable {
   @discardableResult
   public func copyMappings(
     from: IOVA, through last: IOVA, into batch: inout [Mapping], countMax: Int
+  ) -> Int {
+    walk(from: from, through: last, countMax: countMax) { leaf, slots, next in
+      leaf.append(slots, to: &batch, before: next)
+    }
+  }
+
+  /// As ``copyMappings(from:through:into:countMax:)``, for what only has to know where bytes are:
+  /// mappings that go on in IOVA and in GPA with the same permissions come as one, with the
+  /// generation of the first.
+  ///
+  /// - Returns: how many mappings were read, at most `countMax`; fewer say that there are no more.
+  @discardableResult
+  public func copyRuns(
+    from: IOVA, through last: IOVA, into batch: inout [Mapping], countMax: Int
+  ) -> Int {
+    walk(from: from, through: last, countMax: countMax) { leaf, slots, next in
+      leaf.appendRuns(slots, to: &batch, before: next)
+    }
+  }
+
+  /// The extents of the mappings that overlap `range`, in IOVA order, unclipped.
+  public func forEachExtent(in range: IOVARange = .wholeSpace, _ body: (MappingExtent) -> Void) {
+    var open: MappingExtent?
+    walk(from: range.first, through: range.last, countMax: count) { leaf, slots, next in
+      leaf.extend(&open, slots, before: next, body)
+    }
+    if let open { body(open) }
+  }
+
+  @inline(__always) @discardableResult private func walk(
+    from: IOVA, through last: IOVA, countMax: Int,
+    _ take: (_ leaf: MappingLeaf, _ slots: Range<Int>, _ next: MappingLeaf) -> Void
   ) -> Int {
     guard let start = place(endingAtOrAfter: from.rawValue) else { return 0 }
     var index = start.leaf
@@ -134,7 +189,7 @@ public struct MappingTable: ~Copyable, Sendable {
       }
       guard slot < end else { break }
       end = min(end, slot &+ (countMax &- copied))
-      leaf.append(slot..<end, to: &batch, before: leaves[min(index &+ 1, leaves.count &- 1)])
+      take(leaf, slot..<end, leaves[min(index &+ 1, leaves.count &- 1)])
       copied &+= end &- slot
       guard end == leaf.count else { break }
       index &+= 1

@@ -8,6 +8,9 @@ import CBitmapKernels
 /// bounded by the counts the allocation was made for.
 @safe struct BitmapStorage: ~Copyable {
   static let wordsPerLine = 8
+  /// From this size on, 8 MiB of bits for 256 GiB of 4 KiB pages, a scatter writes lines that were
+  /// clean past the caches: they would not stay there until they are harvested.
+  static let streamedByteCountMin = 8 << 20
 
   let pageCount: UInt64
   /// Words of bits, whole lines.
@@ -16,6 +19,8 @@ import CBitmapKernels
   let lineWordCount: Int
   /// Words of the block summary: one bit a word of the line summary.
   let blockWordCount: Int
+  /// Whether a scatter writes past the caches: never when the words do not begin on a line.
+  private(set) var streams: Bool
   private let base: UnsafeMutablePointer<UInt64>
   private let byteCount: Int
   private let allocator: any BitmapAllocator
@@ -40,6 +45,12 @@ import CBitmapKernels
     self.byteCount = bytes
     unsafe self.base = memory.bindMemory(to: UInt64.self, capacity: bytes / 8)
     self.allocator = allocator
+    self.streams = false
+    setStreams(words * 8 >= Self.streamedByteCountMin)
+  }
+
+  mutating func setStreams(_ wanted: Bool) {
+    unsafe streams = wanted && UInt(bitPattern: base) % UInt(Self.wordsPerLine * 8) == 0
   }
 
   deinit { unsafe allocator.deallocate(UnsafeMutableRawPointer(base), byteCount: byteCount) }
@@ -166,8 +177,8 @@ import CBitmapKernels
           window_page_count: cursor.pageEnd,
           page_shift: cursor.pageSize.shift, mappings: table,
           mapping_count: UInt64(mappings.count), write_permission: Permissions.write.rawValue,
-          mapping_next: UInt64(cursor.mappingNext), page_next: cursor.pageNext, hit_count: 0,
-          newly_count: 0)
+          streams: streams ? 1 : 0, mapping_next: UInt64(cursor.mappingNext),
+          page_next: cursor.pageNext, hit_count: 0, newly_count: 0)
         let stop = unsafe smudge_bitmap_scatter(&call)
         cursor.mappingNext = unsafe Int(call.mapping_next)
         cursor.pageNext = unsafe call.page_next

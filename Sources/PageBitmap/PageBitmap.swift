@@ -32,6 +32,12 @@ public struct PageBitmap: ~Copyable, Sendable {
     self.storage = try BitmapStorage(pageCount: pageCount, allocator: allocator)
   }
 
+  /// Whether a scatter writes clean lines past the caches: so from a size on, and in tests.
+  package var streams: Bool {
+    get { storage.streams }
+    set { storage.setStreams(newValue) }
+  }
+
   public var isEmpty: Bool { dirtyCount == 0 }
   public var allocatedByteCount: Int { storage.allocatedByteCount }
 

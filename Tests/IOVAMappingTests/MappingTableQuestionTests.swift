@@ -57,6 +57,70 @@ import Testing
     #expect(runs == [Self.range(1, 2)])
   }
 
+  @Test func `the walk in runs names the same pages, and joins only what goes on everywhere`()
+    throws
+  {
+    let seed = TestSeed.seed(default: 31)
+    let again = "\(TestSeed.reproduce(seed, filter: "MappingTableQuestionTests"))"
+    var random = SeededGenerator(seed: seed)
+    for _ in 0..<40 {
+      var table = MappingTable()
+      var next: UInt64 = 0
+      var gpa: UInt64 = 1000
+      while table.count < 500 {
+        next += random.once(in: 6) ? random.below(3 as UInt64) : 0
+        gpa = random.once(in: 6) ? random.below(5000 as UInt64) : gpa
+        let pages = 1 + random.below(3 as UInt64)
+        try table.map(
+          Self.range(next, pages), to: GPA(gpa << 12),
+          permissions: random.once(in: 8) ? .read : .readWrite)
+        next += pages
+        gpa += pages
+      }
+      let low = IOVA(random.below(next) << 12)
+      let high = IOVA(low.rawValue + random.below(next) << 12)
+      let limit = 1 + Int(random.below(300 as UInt64))
+      var mappings: [Mapping] = []
+      var runs: [Mapping] = []
+      let read = table.copyMappings(from: low, through: high, into: &mappings, countMax: limit)
+      #expect(
+        table.copyRuns(from: low, through: high, into: &runs, countMax: limit) == read, "\(again)")
+      func pages(_ list: [Mapping]) -> [[UInt64]] {
+        list.flatMap { mapping in
+          (0..<mapping.iova.pageCount(.fourKiB)).map { step in
+            [
+              mapping.iova.first.rawValue >> 12 + step, mapping.gpaFirst.rawValue >> 12 + step,
+              UInt64(mapping.permissions.rawValue),
+            ]
+          }
+        }
+      }
+      #expect(pages(runs) == pages(mappings), "\(again)")
+      for (one, other) in zip(runs, runs.dropFirst()) {
+        #expect(one.followed(by: other) == nil, "\(again)")
+      }
+      let range = AddressRange(first: low, last: high)
+      mappings = []
+      table.forEach(in: range) { mappings.append($0) }
+      var extents: [MappingExtent] = []
+      table.forEachExtent(in: range) { extents.append($0) }
+      func writability(_ iova: IOVARange, _ isWritable: Bool) -> [[UInt64]] {
+        let first = iova.first.rawValue >> 12
+        return (0..<iova.pageCount(.fourKiB)).map { [first + $0, isWritable ? 1 : 0] }
+      }
+      let ofExtents = extents.flatMap { writability($0.iova, $0.isWritable) }
+      let ofMappings = mappings.flatMap { writability($0.iova, $0.isWritable) }
+      #expect(ofExtents == ofMappings, "\(again)")
+      for (one, other) in zip(extents, extents.dropFirst()) {
+        let isApart = !one.iova.isFollowed(by: other.iova)
+        #expect(isApart || one.isWritable != other.isWritable, "\(again)")
+      }
+      let writable = mappings.filter(\.isWritable)
+      #expect(table.writableSpan(in: range)?.first == writable.first?.iova.first, "\(again)")
+      #expect(table.writableSpan(in: range)?.last == writable.last?.iova.last, "\(again)")
+    }
+  }
+
   @Test func `one GPA behind many IOVAs is found behind each`() throws {
     var table = MappingTable()
     try table.map(Self.range(4, 2), to: GPA(0x1000), permissions: .read)

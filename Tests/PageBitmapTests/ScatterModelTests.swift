@@ -99,6 +99,8 @@ extension KernelTests {
       }
       var bitmap = try PageBitmap(pageCount: pageCount, pageSize: pageSize)
       var model = NaiveBitmap()
+      // As a large one does.
+      bitmap.streams = generator.once(in: 2)
       let before = UInt64.random(in: 0..<pageCount, using: &generator)
       bitmap.insert(before)
       model.pages.insert(before)
@@ -119,31 +121,47 @@ extension KernelTests {
       for level in 0...KernelLevel.best {
         #expect(KernelLevel.force(level))
         var generator = SeededGenerator(seed: 23)
-        for _ in 0..<12 {
-          let count = 2 + generator.below(12)
-          let shift: UInt64 = generator.once(in: 3) ? 5 : 0
-          let list = (0..<count).shuffled(using: &generator).enumerated().map { index, chunk in
-            Mapping(
-              iova: IOVARange(first: IOVA(UInt64(index) << 21), byteCount: 2 << 20)!,
-              gpaFirst: GPA(UInt64(chunk) << 21 + shift << 12),
+        for _ in 0..<24 {
+          let count = 2 + generator.below(150)
+          let shift: UInt64 = generator.once(in: 2) ? generator.below(512) : 0
+          let chunks = Array(0..<count)
+          let oddEvery = 3 + generator.below(40)
+          var pageNext: UInt64 = 0
+          let list = (generator.once(in: 2) ? chunks : chunks.shuffled(using: &generator)).map {
+            // Now and then a mapping of another size, a hole, or a page behind two IOVAs.
+            let odd = generator.below(oddEvery)
+            let pages: UInt64 = odd == 0 ? 1024 : odd == 1 ? 1 + generator.below(511) : 512
+            if odd == 2 { pageNext += 512 }
+            let place = odd == 2 ? generator.below(count) : $0
+            defer { pageNext += odd == 1 ? 512 : pages }
+            return Mapping(
+              iova: IOVARange(first: IOVA(pageNext << 12), byteCount: pages << 12)!,
+              gpaFirst: GPA(UInt64(place) << 21 + shift << 12),
               permissions: generator.once(in: 6) ? .read : .readWrite)
           }
+          let lines = Int(pageNext / 512)
           var query = try QueryBitmap(byteCountMax: 1 << 20)
           try query.reset(
-            window: IOVARange(first: IOVA(0), byteCount: UInt64(count) << 21)!, pageSize: .fourKiB)
-          let isClean = generator.below(3)
-          for word in 0..<(count * 8) where generator.below(3) >= isClean {
-            query.merge(word: word, generator.next() & generator.next())
+            window: IOVARange(first: IOVA(0), byteCount: UInt64(lines) << 21)!, pageSize: .fourKiB)
+          let isClean = generator.below(4)
+          for index in 0..<lines where generator.below(4) >= isClean {
+            for word in index * 8..<index * 8 + 8 {
+              query.merge(word: word, generator.next() & generator.next())
+            }
           }
           var bitmap = try PageBitmap(pageCount: UInt64(count) * 512 - 100)
+          bitmap.streams = generator.once(in: 2)
           var model = NaiveBitmap()
+          _ = bitmap.insert(first: 700, last: 702)
+          model.pages.formUnion(700...702)
           let found = bitmap.scatter(query, through: list.span, gpaFirst: GPA(0))
           model.scatter(
             query, through: list, gpaFirst: GPA(0), pageSize: .fourKiB,
             pageCount: bitmap.pageCount, step: 4096)
           bitmap.checkInvariants()
           #expect(bitmap.allRuns == model.runs, "level \(level)")
-          #expect(found.dirtyPages == UInt64(model.pages.count))
+          #expect(found.newlyDirtyPages == UInt64(model.pages.count) - 3)
+          #expect(bitmap.dirtyCount == UInt64(model.pages.count))
         }
       }
     }

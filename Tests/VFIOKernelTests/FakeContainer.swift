@@ -18,6 +18,8 @@ final class FakeContainer: Sendable {
     /// Says which IOVA may be mapped: a device behind the IOMMU is attached.
     var validRanges: [ClosedRange<UInt64>]?
     var hasAvailable = true
+    /// Reads memory by its address: no address may become invalid.
+    var hasMediatedDevice = false
     /// Stands before SET_IOMMU.
     var needsIOMMU = false
   }
@@ -27,6 +29,8 @@ final class FakeContainer: Sendable {
     var hasIOMMU: Bool
     /// Sorted.
     var mappings: [IOVARange] = []
+    /// Of those, the ones without an address.
+    var invalid: Set<IOVARange> = []
   }
 
   let type1: SimulatedType1
@@ -56,7 +60,9 @@ final class FakeContainer: Sendable {
   func control(_ request: VFIORequest, value: Int) -> Int32 {
     switch request {
     case .getAPIVersion: return 0
-    case .checkExtension: return value == 3 || value == 9 && options.hasUnmapAll ? 1 : 0
+    case .checkExtension:
+      return value == 3 || value == 9 && options.hasUnmapAll
+        || value == 10 && !options.hasMediatedDevice ? 1 : 0
     case .setIOMMU:
       guard value == 3 else { return -22 }
       state.withLock { $0.hasIOMMU = true }
@@ -138,6 +144,7 @@ final class FakeContainer: Sendable {
   private func map(_ bytes: Bytes) -> Int32 {
     let flags = bytes.u32(4)
     let (vaddr, iova, size) = (bytes.u64(8), bytes.u64(16), bytes.u64(24))
+    if flags == 4 { return updateAddress(bytes.u32(0), HVA(vaddr), iova, size) }
     guard bytes.u32(0) >= 32, flags & ~3 == 0, flags != 0, size != 0 else { return -22 }
     guard let range = IOVARange(first: IOVA(iova), byteCount: size),
       HVA(vaddr).advanced(byBytes: size - 1) != nil
@@ -161,9 +168,9 @@ final class FakeContainer: Sendable {
   private func unmap(_ bytes: inout Bytes) -> Int32 {
     let flags = bytes.u32(4)
     let (iova, size) = (bytes.u64(8), bytes.u64(16))
-    guard bytes.u32(0) >= 24, flags & ~3 == 0, flags != 3 else { return -22 }
+    guard bytes.u32(0) >= 24, flags & ~7 == 0, flags & 1 == 0 || flags == 1 else { return -22 }
     let range: IOVARange
-    if flags == 2 {
+    if flags & 2 != 0 {
       guard options.hasUnmapAll, iova == 0, size == 0 else { return -22 }
       range = .wholeSpace
     } else {
@@ -173,11 +180,12 @@ final class FakeContainer: Sendable {
       }
       range = some
     }
-    if !options.isSoundAtTheTop, flags != 2, range.last.rawValue == .max {
+    if !options.isSoundAtTheTop, flags & 2 == 0, range.last.rawValue == .max {
       // iova + size is 0, and no mapping begins before that.
       bytes.store(0 as UInt64, 16)
       return 0
     }
+    if flags & 4 != 0 { return invalidate(range, &bytes) }
     do throws(ContainerError) {
       let count: UInt64
       if flags == 1 {
@@ -190,8 +198,36 @@ final class FakeContainer: Sendable {
     } catch {
       return -error.errno
     }
-    state.withLock { $0.mappings.removeAll { range.contains($0) } }
+    state.withLock { state in
+      state.mappings.removeAll { range.contains($0) }
+      state.invalid.formIntersection(state.mappings)
+    }
     return 0
+  }
+
+  /// Whole or not at all: a mapping without an address in the range undoes what was done.
+  private func invalidate(_ range: IOVARange, _ bytes: inout Bytes) -> Int32 {
+    if options.hasMediatedDevice { return -16 }
+    let isCut = mappings.contains { $0.overlaps(range) && !range.contains($0) }
+    let inside = mappings.filter { range.contains($0) }
+    return state.withLock { state in
+      guard !isCut, state.invalid.isDisjoint(with: inside) else { return -22 }
+      state.invalid.formUnion(inside)
+      bytes.store(inside.reduce(0 as UInt64) { $0 + $1.lastOffset + 1 }, 16)
+      return 0
+    }
+  }
+
+  private func updateAddress(
+    _ argsz: UInt32, _ hva: HVA, _ iova: UInt64, _ size: UInt64
+  ) -> Int32 {
+    guard argsz >= 32, size != 0, (hva.rawValue | iova | size) & 0xfff == 0,
+      let range = IOVARange(first: IOVA(iova), byteCount: size)
+    else { return -22 }
+    return state.withLock { state in
+      guard state.mappings.contains(where: { $0.first == range.first }) else { return -2 }
+      return state.invalid.remove(range) == nil ? -22 : 0
+    }
   }
 
   private func unmapDirty(_ range: IOVARange, _ bytes: Bytes) throws(ContainerError) -> UInt64 {

@@ -58,6 +58,9 @@ import VFIOKernel
       case .startLog: try log.start(logging: [], pageSize: .fourKiB)
       case .stopLog: try log.stop()
       case .query: try log.query(&bitmap, clear: true)
+      case .invalidateAddresses: try world.container.invalidateAddresses(in: .wholeSpace)
+      case .updateAddress:
+        try world.container.updateAddress(of: Type1World.range(0x100, 4), to: HVA(0x1000))
       }
       return nil
     } catch {
@@ -71,6 +74,8 @@ import VFIOKernel
     (.map, ContainerErrno.enomem, "RLIMIT_MEMLOCK"), (.map, ContainerErrno.efault, "be pinned"),
     (.map, ContainerErrno.eoverflow, "wraps"),
     (.unmap, ContainerErrno.einval, "it cuts a mapping"),
+    (.invalidateAddresses, ContainerErrno.ebusy, "a mediated device is attached"),
+    (.updateAddress, ContainerErrno.enoent, "nothing is mapped there"),
     (.unmap, ContainerErrno.enoent, "it cuts a mapping"),
     (.unmap, ContainerErrno.ebusy, "a device holds pages of it"),
     (.unmapWithDirty, ContainerErrno.efault, "mappings before that point are gone"),

@@ -48,6 +48,9 @@ typedef struct smudge_scatter {
   uint64_t mapping_count;
   /// Mappings with none of these permission bits contribute nothing.
   uint8_t write_permission;
+  /// Whether lines of the target that its summary says are clean are written past the caches, for
+  /// targets larger than those. `words` is then aligned to a line.
+  uint8_t streams;
   /// In and out: mappings below this index and source pages below this one are done with.
   uint64_t mapping_next;
   uint64_t page_next;

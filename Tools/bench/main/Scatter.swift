@@ -1,5 +1,6 @@
 import Addressing
 import CBenchPeers
+import IOVAMapping
 import PageBitmap
 
 /// Scatter of an answered query through its mappings into a guest of 1 TiB.
@@ -45,18 +46,17 @@ enum Scatter {
 
   // MARK: 2 MiB each
 
+  private static let memcpy = "memcpy of 32 MiB"
+
   private static var large: Section {
-    func name(_ shift: String, _ order: String, _ dirt: String) -> String {
-      "scatter, 1 TiB of 2 MiB \(shift), \(order), 25 % of \(dirt) dirty"
+    func name(_ shift: String, _ order: String, _ dirt: ScatterDirt) -> String {
+      "scatter, 1 TiB of 2 MiB \(shift), \(order), \(dirt.title)"
     }
-    let kinds = [("aligned", 0.8), ("shifted", 1.5)]
+    let kinds = [("aligned", 0, 0.8), ("shifted", 37, 1.5)] as [(String, UInt64, Double)]
     let orders = ["in order", "shuffled"]
-    // What an IOMMU reports with one dirty bit for an entry of 2 MiB, and what one does with a bit
-    // for each 4 KiB.
-    let dirts = [("mappings", 8), ("pages", 0)]
-    let rows = dirts.flatMap { dirt in
+    let rows = ScatterDirt.allCases.flatMap { dirt in
       orders.flatMap { order in
-        kinds.map { Row(name: name($0.0, order, dirt.0), peer: "memcpy of 32 MiB", target: $0.1) }
+        kinds.map { Row(name: name($0.0, order, dirt), peer: memcpy, target: $0.2) }
       }
     }
     return Section(name: "scatter", rows: rows) { recorder, effort in
@@ -64,31 +64,44 @@ enum Scatter {
       let source = Words(count: count * 8)
       let copy = Words(count: count * 8)
       source.fill { UInt64($0) }
-      for (kind, order, dirt) in kinds.flatMap({ kind in
-        orders.flatMap { order in dirts.map { (kind.0, order, $0) } }
-      }) {
-        let mappings = largeMappings(
-          count: count, shiftPages: kind == "aligned" ? 0 : 37, shuffled: order == "shuffled")
-        let trial = try ScatterTrial(
-          mappings: mappings, windowPages: count * 512, targetPages: count * 512 + 512,
-          percent: 25, grain: dirt.1)
-        for _ in 0..<effort.repetitions {
-          try trial.run(recorder, name(kind, order, dirt.0), peer: nil)
-          recorder.time(name(kind, order, dirt.0), "memcpy of 32 MiB") { copy.copy(from: source) }
+      for (kind, order) in kinds.flatMap({ kind in orders.map { (kind, $0) } }) {
+        let mappings = try walkedMappings(
+          count: count, shiftPages: kind.1, shuffled: order == "shuffled")
+        for dirt in ScatterDirt.allCases {
+          let trial = try ScatterTrial(
+            mappings: mappings, windowPages: count * 512, targetPages: count * 512 + 512, dirt.fill)
+          for _ in 0..<effort.repetitions {
+            try trial.run(recorder, name(kind.0, order, dirt), peer: nil)
+            recorder.time(name(kind.0, order, dirt), memcpy) { copy.copy(from: source) }
+          }
         }
       }
     }
   }
 
-  private static func largeMappings(count: Int, shiftPages: UInt64, shuffled: Bool) -> [Mapping] {
+  /// As the walk of the table hands them to a scatter: what goes on in IOVA and GPA as one, so many
+  /// at a time.
+  private static func walkedMappings(
+    count: Int, shiftPages: UInt64, shuffled: Bool
+  ) throws -> [Mapping] {
     var random = SplitMix(state: 9)
     var chunks = Array(0..<UInt64(count))
     if shuffled { chunks.shuffle(using: &random) }
-    return chunks.enumerated().map { index, chunk in
+    var table = MappingTable()
+    for (index, chunk) in chunks.enumerated() {
       let first = UInt64(index) << 21
-      return Mapping(
-        iova: AddressRange(first: IOVA(first), last: IOVA(first + (2 << 20) - 1)),
-        gpaFirst: GPA(chunk << 21 + shiftPages << 12), permissions: .readWrite)
+      try table.map(
+        AddressRange(first: IOVA(first), last: IOVA(first + (2 << 20) - 1)),
+        to: GPA(chunk << 21 + shiftPages << 12), permissions: .readWrite)
     }
+    var walked: [Mapping] = []
+    var from: IOVA? = IOVA(0)
+    while let start = from {
+      var batch: [Mapping] = []
+      table.copyRuns(from: start, through: IOVA(UInt64.max), into: &batch, countMax: 4096)
+      walked += batch
+      from = batch.last?.iova.last.advanced(byBytes: 1)
+    }
+    return walked
   }
 }

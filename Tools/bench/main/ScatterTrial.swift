@@ -12,26 +12,29 @@ final class ScatterTrial {
   private let peerTarget: Words
   private var isVerified = false
 
-  /// - Parameter grain: words of the source that are dirty as a whole or not at all; 0: each page
-  ///   for itself.
+  /// - Parameter percent: of the pages of the window, each dirty or not for itself.
+  convenience init(
+    mappings: [Mapping], windowPages: Int, targetPages: Int, percent: Int
+  ) throws {
+    var random = SplitMix(state: UInt64(percent))
+    let limit = UInt64.max / 100 * UInt64(percent)
+    try self.init(mappings: mappings, windowPages: windowPages, targetPages: targetPages) { words in
+      words.fill { word in
+        if percent == 25 { return random.next() & random.next() }
+        return (0..<64 as Range<UInt64>).reduce(0) { $0 | (random.next() < limit ? 1 &<< $1 : 0) }
+      }
+    }
+  }
+
+  /// - Parameter fill: makes the answer.
   init(
-    mappings: [Mapping], windowPages: Int, targetPages: Int, percent: Int, grain: Int = 0
+    mappings: [Mapping], windowPages: Int, targetPages: Int, _ fill: (Words) -> Void
   ) throws {
     self.mappings = mappings
     self.peerMappings = mappings.map(bench_mapping.init)
     let words = (windowPages + 63) / 64
     source = Words(count: words)
-    var random = SplitMix(state: UInt64(percent))
-    let limit = UInt64.max / 100 * UInt64(percent)
-    var whole: UInt64 = 0
-    source.fill { word in
-      if grain > 0 {
-        if word % grain == 0 { whole = random.next() < limit ? .max : 0 }
-        return whole
-      }
-      if percent == 25 { return random.next() & random.next() }
-      return (0..<64 as Range<UInt64>).reduce(0) { $0 | (random.next() < limit ? 1 &<< $1 : 0) }
-    }
+    fill(source)
     query = try QueryBitmap(byteCountMax: words * 8)
     try query.reset(
       window: AddressRange(first: IOVA(0), last: IOVA(UInt64(windowPages) << 12 - 1)),

@@ -10,7 +10,7 @@ import Glibc
       all.append(StreamBench.section)
     #endif
     #if canImport(DirtyTracker)
-      all.append(TrackerBench.section)
+      all += [TrackerBench.section, SyncBench.section]
     #endif
     return all
   }

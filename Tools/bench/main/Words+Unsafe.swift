@@ -1,5 +1,7 @@
 import CBenchPeers
+import CBitmapKernels
 import Foundation
+import PageBitmap
 
 /// The bytes, for what moves them through a socket.
 ///
@@ -22,6 +24,18 @@ extension Words {
     let room = unsafe UnsafeMutableRawBufferPointer(start: bytes + offset, count: length)
     var span = unsafe room.mutableBytes
     return try body(&span)
+  }
+
+  /// ORed into the bitmap, which is clean and of this size, as a backend's answer is.
+  func copy(into bitmap: inout QueryBitmap) {
+    precondition(bitmap.byteCount == byteCount, "one bit a page")
+    unsafe bitmap.withUnsafeMutableWords { words in
+      unsafe bench_copy(words, bytes, byteCount)
+    }
+  }
+
+  func population() -> UInt64 {
+    unsafe smudge_bitmap_population(bytes.assumingMemoryBound(to: UInt64.self), count)
   }
 
   func isEqual(to other: Words) -> Bool {

@@ -46,6 +46,8 @@ enum EduWrites {
       "nothing past the mapping was written",
       bytes(ram, 0x41_0000).allSatisfy { $0 == 0 })
 
+    try moveMemory(container, ram, device, into: &result)
+
     try device.store(to: 0x30_0000, byteCount: 2048)
     var bitmap = try QueryBitmap(byteCountMax: 4096)
     try bitmap.reset(window: range(0x30_0000, 16), pageSize: .fourKiB)
@@ -59,6 +61,55 @@ enum EduWrites {
     result.check(
       "the kernel's own record of warnings stays empty",
       container.takeWarnings().isEmpty)
+  }
+
+  /// The VMM says that its addresses change; the device goes on all the while.
+  private static func moveMemory(
+    _ container: Type1Container, _ ram: GuestRAM, _ device: EduDevice,
+    into result: inout LabResult
+  ) throws {
+    result.check("addresses can be changed under a plain device", container.canUpdateAddresses)
+    let mapping = range(0x30_0000, 16)
+    let hva = ram.ramRegions[0].hvaFirst!.advanced(byBytes: 0x40_0000)!
+    func errno(_ body: () throws -> Void) throws -> Int32 {
+      do { try body() } catch let error as ContainerError { return error.errno }
+      return 0
+    }
+    result.expect(
+      "an address that is valid is not updated",
+      try errno { try container.updateAddress(of: mapping, to: hva) }, is: ContainerErrno.einval)
+    result.expect(
+      "a part of a mapping is not invalidated",
+      try errno { try container.invalidateAddresses(in: range(0x30_0000, 4)) },
+      is: ContainerErrno.einval)
+    result.expect(
+      "the mapping's address is invalid", try container.invalidateAddresses(in: mapping),
+      is: 16 * 4096)
+    result.expect(
+      "all addresses are not, since one is already",
+      try errno { try container.invalidateAddresses(in: .wholeSpace) }, is: ContainerErrno.einval)
+    ram.store([UInt8](repeating: 0, count: 2048), at: 0x40_2000)
+    try device.store(to: 0x30_2000, byteCount: 2048)
+    result.check(
+      "the device still writes", bytes(ram, 0x40_2000).contains { $0 != 0 })
+    result.check(
+      "and the log still holds what it wrote",
+      try query(container, first: 0x30_0000, pageCount: 16).contains(2))
+    result.expect(
+      "half a mapping is not updated",
+      try errno { try container.updateAddress(of: range(0x30_0000, 8), to: hva) },
+      is: ContainerErrno.einval)
+    result.expect(
+      "where nothing is mapped neither",
+      try errno { try container.updateAddress(of: range(0x70_0000, 8), to: hva) },
+      is: ContainerErrno.enoent)
+    try container.updateAddress(of: mapping, to: hva)
+    result.expect(
+      "all addresses are invalid at once", try container.invalidateAddresses(in: .wholeSpace),
+      is: 17 * 4096)
+    try container.updateAddress(of: mapping, to: hva)
+    try container.updateAddress(
+      of: range(0x20_0000, 1), to: ram.ramRegions[0].hvaFirst!.advanced(byBytes: 0x5000)!)
   }
 
   private static func range(_ first: UInt64, _ pageCount: UInt64) -> IOVARange {

@@ -9,6 +9,9 @@ import Glibc
     "probe": { Probe.run($0) }, "type1": { try Type1Test.run($0) },
     "pinning": { try PinningTest.run($0) }, "scale": { try ScaleTest.run($0) },
     "numa": { try NUMATest.run($0) }, "iommufd": { try MockTest.run($0) },
+    "configuration": { try ConfigurationTest.run($0) },
+    "scale-iommufd": { try IOMMUFDScaleTest.run($0) },
+    "scale-edu": { try IOMMUFDScaleTest.runOnEdu($0) },
     "iommufd-edu": { try MockScript.runOnEdu($0) }, "migration": { try MigrationTest.run($0) },
   ]
 

@@ -22,10 +22,11 @@ final class MockWorld {
   ///   - omitting: steps left out, which the checks must notice.
   init(
     byteCount: UInt64, deviceCount: Int = 1, isHuge: Bool = false,
-    omitting: Set<TrackerOmission> = []
+    omitting: Set<TrackerOmission> = [], calls: any IOMMUFDCalls = LinuxIOMMUFDCalls()
   ) throws {
     memory = try LabMemory(byteCount: Int(byteCount))
-    container = try IOMMUFDContainer(options: IOMMUFDOptions(usesHugePages: isHuge))
+    container = try IOMMUFDContainer(
+      options: IOMMUFDOptions(usesHugePages: isHuge), calls: calls)
     tracker = DirtyTracker(log: log, omitting: omitting)
     for index in 0..<deviceCount {
       let device = try MockDevice(in: container)

@@ -3,28 +3,20 @@ import VFIOKernel
 
 /// The real calls, counted and timed.
 final class CountingCalls: VFIOCalls {
-  private struct Counts {
-    var count = 0
-    var nanosecondsInKernel: UInt64 = 0
-  }
-
   private let real = LinuxVFIOCalls()
-  private let counts = Mutex(Counts())
+  private let counts = Mutex(CallCounts())
 
-  /// How many ioctls since the last time, and how long they took.
-  func take() -> (count: Int, nanoseconds: UInt64) {
+  /// What was called since the last time.
+  func take() -> CallCounts {
     counts.withLock { counts in
-      defer { counts = Counts() }
-      return (counts.count, counts.nanosecondsInKernel)
+      defer { counts = CallCounts() }
+      return counts
     }
   }
 
   private func note(since began: UInt64) {
     let took = nanoseconds() - began
-    counts.withLock {
-      $0.count += 1
-      $0.nanosecondsInKernel += took
-    }
+    counts.withLock { $0.note(took) }
   }
 
   func open(_ path: String) -> Int32 { real.open(path) }
