@@ -26,6 +26,9 @@ INLINE void line_split(line bits, uint64_t shift, line *low, line *high) {
 }
 #endif
 
+// How many words ahead lines are asked for, past the page the CPU's own prefetch ends at.
+enum { STREAM_AHEAD = 1024 };
+
 typedef struct counts {
   tally lines;
   uint64_t hit;
@@ -113,6 +116,22 @@ INLINE void edge_line(const smudge_bitmap *target, uint64_t index, const uint64_
 }
 #endif
 
+// A block of lines into one that was clean, past the caches: lines that are zero too, which costs
+// less than to tell them from the others when they are few. Returns a bit for each that is not.
+INLINE uint64_t stream_lines(uint64_t *words, uint64_t count, const uint64_t *source,
+                             uint64_t shift, counts *c) {
+  uint64_t dirty = 0;
+  for (uint64_t i = 0; i < count; i++) {
+    const uint64_t *p = source + i * 8;
+    __builtin_prefetch(p + STREAM_AHEAD);
+    line bits = shift == 0 ? line_load(p) : line_load_shifted(p, shift);
+    tally_line(&c->lines, bits, line_zero());
+    line_stream(words + i * 8, bits);
+    dirty |= (uint64_t)!line_is_zero(bits) << i;
+  }
+  return dirty;
+}
+
 // Whole lines, from one block at a time so that the summaries are written once per block. With
 // `streams` what was clean is not read, and written past the caches.
 INLINE void or_lines(const smudge_bitmap *target, uint64_t first, uint64_t end,
@@ -126,7 +145,13 @@ INLINE void or_lines(const smudge_bitmap *target, uint64_t first, uint64_t end,
     if (block_end > end) block_end = end;
     // A clean line of the source costs no read and no write of the target. Which those are is found
     // out for all of them first: asked line by line, a guess would be wrong as often as right.
-    uint64_t count = block_end - index, dirty = is_dense ? ~0ull >> (64 - count) : 0;
+    uint64_t count = block_end - index, dirty = 0;
+    int is_streamed = is_dense && known == 0;
+    if (is_streamed) {
+      dirty = stream_lines(target->words + index * 8, count, source, shift, c);
+    } else if (is_dense) {
+      dirty = ~0ull >> (64 - count);
+    }
     for (uint64_t i = 0; i < count && !is_dense; i++) {
       const uint64_t *p = source + i * 8;
       // The CPU's own prefetch ends where a page does.
@@ -134,7 +159,7 @@ INLINE void or_lines(const smudge_bitmap *target, uint64_t first, uint64_t end,
       line bits = shift == 0 ? line_load(p) : line_load_shifted(p, shift);
       dirty |= (uint64_t)!line_is_zero(bits) << i;
     }
-    for (uint64_t rest = dirty; rest != 0; rest &= rest - 1) {
+    for (uint64_t rest = is_streamed ? 0 : dirty; rest != 0; rest &= rest - 1) {
       uint64_t i = (uint64_t)__builtin_ctzll(rest);
       const uint64_t *p = source + i * 8;
       line bits = shift == 0 ? line_load(p) : line_load_shifted(p, shift);

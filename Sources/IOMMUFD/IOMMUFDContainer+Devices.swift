@@ -14,13 +14,15 @@ extension IOMMUFDContainer {
   }
 
   /// Binds and attaches a device whose file was opened elsewhere.
+  /// - Parameter log: the device's own log of its writes, instead of the IOMMU's. Asked for once it
+  ///   is attached: a device that is not bound says of itself nothing.
   @discardableResult
   public func attachDevice(
-    _ name: String, _ device: IOMMUFDDescriptor, log: (any DirtyLog)? = nil
+    _ name: String, _ device: IOMMUFDDescriptor, log: @autoclosure () -> (any DirtyLog)? = nil
   ) throws(IOMMUFDError) -> IOMMUFDDevice {
     let id = try device.bind(to: descriptor, for: name)
     let found = try attach(name, device, id)
-    let attached = IOMMUFDDevice(name: name, id: id, log: log ?? found, descriptor: device)
+    let attached = IOMMUFDDevice(name: name, id: id, log: log() ?? found, descriptor: device)
     do throws(IOMMUFDError) {
       try take(attached)
     } catch {

@@ -166,6 +166,50 @@ extension KernelTests {
       }
     }
 
+    @Test func `long mappings, dense and sparse by turns, agree at every level`() throws {
+      defer { _ = KernelLevel.force(KernelLevel.best) }
+      for level in 0...KernelLevel.best {
+        #expect(KernelLevel.force(level))
+        var generator = SeededGenerator(seed: 29)
+        for round in 0..<24 as Range<UInt64> {
+          let lines = 150 + generator.below(100 as UInt64)
+          let mapping = Mapping(
+            iova: IOVARange(first: IOVA(0), byteCount: lines << 21)!,
+            gpaFirst: GPA((round % 2 == 0 ? 0 : generator.below(600 as UInt64)) << 12),
+            permissions: .readWrite)
+          var query = try QueryBitmap(byteCountMax: 1 << 20)
+          try query.reset(window: mapping.iova, pageSize: .fourKiB)
+          var isDense = generator.once(in: 2)
+          for line in 0..<Int(lines) {
+            if generator.once(in: 90) { isDense.toggle() }
+            guard isDense != generator.once(in: 20) else { continue }
+            for word in line * 8..<line * 8 + 8 where generator.once(in: 3) {
+              query.merge(word: word, generator.next() & generator.next() & generator.next())
+            }
+          }
+          var bitmap = try PageBitmap(pageCount: lines * 512 + 700)
+          bitmap.streams = round % 4 < 3
+          var model = NaiveBitmap()
+          for _ in 0..<(round % 3) {
+            let page = generator.below(lines * 512)
+            bitmap.insert(page)
+            model.pages.insert(page)
+          }
+          let before = UInt64(model.pages.count)
+          let found = bitmap.scatter(query, through: [mapping].span, gpaFirst: GPA(0))
+          query.forEachDirtyRun { run in
+            for address in stride(from: run.first.rawValue, through: run.last.rawValue, by: 4096) {
+              model.pages.insert((mapping.gpaFirst.rawValue + address) >> 12)
+            }
+          }
+          bitmap.checkInvariants()
+          #expect(bitmap.allRuns == model.runs, "level \(level), round \(round)")
+          #expect(found.newlyDirtyPages == UInt64(model.pages.count) - before)
+          #expect(found.dirtyPages == query.dirtyCount)
+        }
+      }
+    }
+
     @Test func `every placement of two mappings and every query over four pages agrees`() throws {
       var query = try QueryBitmap(byteCountMax: 64)
       let window = AddressRange(first: IOVA(0), last: IOVA(0x3fff))

@@ -53,7 +53,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ("/dev/null", "no device of VFIO"), ("/dev/vfio/devices/vfio0", "character device"),
+    ("/dev/null", "no device of VFIO"), ("/dev/vfio/devices/vfio99", "does not exist"),
     ("/dev/vfio/vfio", "no group"), ("/dev/vfio/-1", "no group"),
     ("/dev/vfio/999999", "does not exist"),
   ])

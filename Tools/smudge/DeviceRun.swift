@@ -22,7 +22,7 @@ enum DeviceRun {
       policy: policy, clock: Clock.nanoseconds)
     let channel = try MigrationTransport.connect(to: address, timeoutMilliseconds: timeout)
     let report = try source.run(over: channel)
-    for warning in machine.container.takeWarnings() { print("note  \(warning)") }
+    for warning in machine.attachment.takeWarnings() { print("note  \(warning)") }
     for note in report.notes { print("note  \(note)") }
     for device in report.devices {
       print(

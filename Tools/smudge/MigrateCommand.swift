@@ -21,21 +21,24 @@ struct MigrateCommand: ParsableCommand {
     abstract: "Migrates a machine live, and compares every byte of it afterwards.",
     usage: """
       smudge migrate --sample [OPTIONS]
-      smudge migrate --device /dev/vfio/N --to ADDRESS [OPTIONS]
+      smudge migrate --device PATH --to ADDRESS [OPTIONS]
       """,
     discussion: """
       The sample machine has devices behind a virtual IOMMU in three containers: dirty bits of the
       IOMMU, pages pinned by a mediated device, a device that logs its own DMA in a few ranges. What
       its guest maps and unmaps was recorded from a real Linux guest.
 
-      With --device the real devices of a VFIO group migrate to a `smudge receive --device`, with
-      RAM that is mapped for them one to one. What arrives is compared before it runs.
+      With --device real devices migrate to a `smudge receive --device`, with RAM that is mapped
+      for them one to one: those of a VFIO group by type1 (/dev/vfio/N), or one by iommufd
+      (/dev/vfio/devices/vfioN). What arrives is compared before it runs.
       """)
 
   @Flag(help: "Migrate the sample machine.")
   var sample = false
 
-  @Option(help: "Migrate the devices of this VFIO group: /dev/vfio/N.")
+  @Option(
+    help: "Migrate real devices: a VFIO group, /dev/vfio/N, or one device, /dev/vfio/devices/vfioN."
+  )
   var device: String?
 
   @OptionGroup var machine: MachineArguments
@@ -60,7 +63,7 @@ struct MigrateCommand: ParsableCommand {
 
   func validate() throws {
     guard sample != (device != nil) else {
-      throw ValidationError("say --sample or --device /dev/vfio/N, one of the two")
+      throw ValidationError("say --sample or --device PATH, one of the two")
     }
     if device != nil {
       guard to != nil else { throw ValidationError("--device needs --to: a `smudge receive`") }

@@ -14,7 +14,8 @@ struct ReceiveCommand: ParsableCommand {
   @Option(help: "Where to wait: unix:PATH or tcp:HOST:PORT.")
   var listen: String
 
-  @Option(help: "Take it into the devices of this VFIO group: /dev/vfio/N. Not for a sample.")
+  @Option(
+    help: "Take it into real devices: /dev/vfio/N or /dev/vfio/devices/vfioN. Not for a sample.")
   var device: String?
 
   @OptionGroup var machine: MachineArguments

@@ -44,7 +44,8 @@
   /// One guest, its mappings, and what a query answers.
   private final class SyncTrial {
     private let tracker: DirtyTracker
-    private let container: AnsweringContainer
+    private let container: BenchContainer
+    private let log: AnsweringLog
     private let consumer: ConsumerID
 
     init(
@@ -52,7 +53,9 @@
     ) throws {
       let answer = Words(count: pageCount / 64)
       dirt.fill(answer)
-      container = AnsweringContainer(answer)
+      let log = AnsweringLog(answer: answer, crossesHoles: true)
+      container = BenchContainer(log: log)
+      self.log = log
       tracker = DirtyTracker(log: GuestDirtyLog())
       tracker.begin()
       try tracker.regionAdded(
@@ -75,14 +78,14 @@
     }
 
     func run(_ recorder: Recorder, _ name: String) {
-      container.log.seconds = 0
+      log.seconds = 0
       let start = Clock.threadSeconds()
       let report = tracker.sync(isFinal: false)
       let all = Clock.threadSeconds() - start
-      recorder.record(name, value: all - container.log.seconds)
+      recorder.record(name, value: all - log.seconds)
       precondition(report.backendCallCount == 1, "one window is enough")
       precondition(
-        report.containers.map(\.newlyDirtyPages) == [container.log.pageCount],
+        report.containers.map(\.newlyDirtyPages) == [log.pageCount],
         "every page of the answer is in the log")
       var isLast = false
       while !isLast {
@@ -90,47 +93,6 @@
         tracker.delivered(harvest)
         isLast = harvest.isLast
       }
-    }
-  }
-
-  private final class AnsweringContainer: DMAContainer {
-    let name = "answering"
-    let capabilities = ContainerCapabilities()
-    let log: AnsweringLog
-    var dirtyLogs: [any DirtyLog] { [log] }
-
-    init(_ answer: Words) { log = AnsweringLog(answer) }
-
-    func map(_ request: MapRequest) throws(ContainerError) {}
-
-    func unmap(_ range: IOVARange) throws(ContainerError) -> UInt64 { range.lastOffset &+ 1 }
-
-    func unmap(reportingInto dirty: inout QueryBitmap) throws(ContainerError) -> UInt64 {
-      dirty.window.map { $0.lastOffset &+ 1 } ?? 0
-    }
-  }
-
-  /// Answers each query with the same bits, and keeps how long it took to hand them over.
-  private final class AnsweringLog: DirtyLog, @unchecked Sendable {
-    let name = "answering"
-    let capabilities = DirtyLogCapabilities(
-      scope: .iommuHardware, mayCrossHoles: true, mayCutMapping: false, canPeek: false)
-    let pageCount: UInt64
-    private let answer: Words
-    var seconds = 0.0
-
-    init(_ answer: Words) {
-      self.answer = answer
-      pageCount = answer.population()
-    }
-
-    func start(logging ranges: [IOVARange], pageSize: PageSize) throws(ContainerError) {}
-    func stop() throws(ContainerError) {}
-
-    func query(_ bitmap: inout QueryBitmap, clear: Bool) throws(ContainerError) {
-      let start = Clock.threadSeconds()
-      answer.copy(into: &bitmap)
-      seconds += Clock.threadSeconds() - start
     }
   }
 #endif

@@ -25,7 +25,7 @@
         try tracker.regionAdded(
           RAMRegion(name: "ram", gpa: AddressRange(first: GPA(0), last: GPA((1 << 36) - 1))))
         try tracker.commit()
-        let id = try tracker.addContainer(IdleContainer(), addressSpace: .remapped)
+        let id = try tracker.addContainer(BenchContainer(), addressSpace: .remapped)
         var table = MappingTable()
         // A round first that is not timed: afterwards neither side meets memory for the first time.
         try mapAndUnmap(workload, tracker, id)
@@ -54,21 +54,6 @@
         try table.map(mapping.iova, to: mapping.gpaFirst, permissions: mapping.permissions)
       }
       for mapping in workload.removals { try table.unmap(mapping.iova) }
-    }
-  }
-
-  /// A container whose calls cost nothing.
-  private final class IdleContainer: DMAContainer {
-    let name = "idle"
-    let capabilities = ContainerCapabilities()
-    var dirtyLogs: [any DirtyLog] { [] }
-
-    func map(_ request: MapRequest) throws(ContainerError) {}
-
-    func unmap(_ range: IOVARange) throws(ContainerError) -> UInt64 { range.lastOffset &+ 1 }
-
-    func unmap(reportingInto dirty: inout QueryBitmap) throws(ContainerError) -> UInt64 {
-      dirty.window.map { $0.lastOffset &+ 1 } ?? 0
     }
   }
 #endif
