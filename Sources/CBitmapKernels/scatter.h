@@ -365,30 +365,28 @@ INLINE void line_mappings(const smudge_scatter *s, cursor *at, counts *c) {
   writer w = {&s->target, c, 0, s->target.lines[0], (uint64_t)NO_LINE, line_zero(), 0, 0};
   group groups[2];
   groups[1].count = 0;
-  uint64_t turn = 0, count = left < GROUP ? left : GROUP, done = count;
+  uint64_t turn = 0, count = left < GROUP ? left : GROUP;
   cursor from = *at;
   uint64_t dirty = dirty_lines(s->source + (from.page >> 6), s->mappings + from.index, count);
   for (;;) {
-    uint64_t next_count = left - count < GROUP ? left - count : GROUP, next_dirty = 0;
+    // No more lines in flight than the CPU waits for at once.
+    uint64_t step = (uint64_t)__builtin_popcountll(dirty) * 4 > count * 3 ? GROUP / 2 : GROUP;
+    uint64_t next_count = left - count < step ? left - count : step, next_dirty = 0;
     if (next_count != 0)
       next_dirty = dirty_lines(s->source + (from.page >> 6) + count * 8,
                                s->mappings + from.index + count, next_count);
-    // More lines than the CPU waits for at once are taken in halves.
-    uint64_t half = (uint64_t)__builtin_popcountll(dirty) > GROUP / 2 ? 0xffffffff : ~0ull;
-    for (uint64_t part = half; part != 0 && done == count; part = ~half & ~part) {
-      // Mappings that go on where the one before ended leave one line to write, which was clean as
-      // a rule. Elsewhere the second that comes to a line finds it dirty, as often as not: a guess
-      // that costs more than it saves.
-      groups[turn].streams = s->streams && w.shared * 8 >= w.split;
-      done = collect(s, &from, dirty & part, count, &groups[turn], &at->index);
-      turn ^= 1;
-      or_group(&w, &groups[turn]);
-    }
+    // Mappings that go on where the one before ended leave one line to write, which was clean as a
+    // rule. Elsewhere the second that comes to a line finds it dirty, as often as not: a guess that
+    // costs more than it saves.
+    groups[turn].streams = s->streams && w.shared * 8 >= w.split;
+    uint64_t done = collect(s, &from, dirty, count, &groups[turn], &at->index);
+    turn ^= 1;
+    or_group(&w, &groups[turn]);
     from.index += done;
     from.page += done << 9;
     if (done < count || next_count == 0) break;
     left -= count;
-    count = done = next_count;
+    count = next_count;
     dirty = next_dirty;
   }
   or_group(&w, &groups[turn ^ 1]);

@@ -65,11 +65,5 @@ public enum ContainerErrno {
   public static let eoverflow: Int32 = 75
   public static let eopnotsupp: Int32 = 95
 
-  private static let names: [Int32: String] = [
-    1: "EPERM", 2: "ENOENT", 5: "EIO", 7: "E2BIG", 12: "ENOMEM", 13: "EACCES", 14: "EFAULT",
-    16: "EBUSY", 17: "EEXIST", 19: "ENODEV", 22: "EINVAL", 25: "ENOTTY", 28: "ENOSPC",
-    75: "EOVERFLOW", 95: "EOPNOTSUPP",
-  ]
-
-  public static func name(_ errno: Int32) -> String { names[errno] ?? "errno \(errno)" }
+  public static func name(_ errno: Int32) -> String { ErrorNumber.name(errno) }
 }

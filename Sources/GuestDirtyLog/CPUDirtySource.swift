@@ -1,3 +1,5 @@
+import Addressing
+
 /// What knows the pages that vCPUs wrote: KVM's log, PAGEMAP_SCAN, the guest threads themselves.
 public protocol CPUDirtySource: AnyObject, Sendable {
   /// For reports: `PAGEMAP_SCAN`, `KVM dirty bitmap`.
@@ -32,7 +34,7 @@ public struct CPUDirtyError: Error, Hashable, Sendable, CustomStringConvertible 
   }
 
   public var description: String {
-    "\(object): \(operation) failed" + (errno == 0 ? "" : " with errno \(errno)")
+    "\(object): \(operation) failed" + (errno == 0 ? "" : " with \(ErrorNumber.name(errno))")
       + (detail.isEmpty ? "" : ": \(detail)")
   }
 }

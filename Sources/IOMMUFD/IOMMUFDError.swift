@@ -1,3 +1,4 @@
+import Addressing
 import DMAContainer
 
 /// An iommufd or a device could not be opened, bound, attached or asked about itself. Nothing was
@@ -22,7 +23,7 @@ public struct IOMMUFDError: Error, Hashable, Sendable, CustomStringConvertible {
   /// `nic: IOMMU_HWPT_ALLOC failed with EOPNOTSUPP: …`
   public var description: String {
     var text = "\(object): \(operation) failed"
-    if errno != 0 { text += " with \(IOMMUFDErrno.name(errno))" }
+    if errno != 0 { text += " with \(ErrorNumber.name(errno))" }
     if !detail.isEmpty { text += ": \(detail)" }
     return text
   }
@@ -38,13 +39,4 @@ enum IOMMUFDErrno {
   static let edeadlock: Int32 = 35
   static let emsgsize: Int32 = 90
   static let eopnotsupp = ContainerErrno.eopnotsupp
-
-  static func name(_ errno: Int32) -> String {
-    switch errno {
-    case eperm: "EPERM"
-    case edeadlock: "EDEADLOCK"
-    case emsgsize: "EMSGSIZE"
-    default: ContainerErrno.name(errno)
-    }
-  }
 }

@@ -1,4 +1,4 @@
-import DeviceMigration
+import Addressing
 
 /// A container, group or device of VFIO could not be opened, attached or asked about itself.
 /// Nothing was mapped or started.
@@ -22,17 +22,8 @@ public struct VFIOError: Error, Hashable, Sendable, CustomStringConvertible {
   /// `group 12: VFIO_GROUP_GET_STATUS failed with EINVAL: …`
   public var description: String {
     var text = "\(object): \(operation) failed"
-    if errno != 0 { text += " with \(Self.name(errno))" }
+    if errno != 0 { text += " with \(ErrorNumber.name(errno))" }
     if !detail.isEmpty { text += ": \(detail)" }
     return text
-  }
-
-  private static func name(_ errno: Int32) -> String {
-    switch errno {
-    case 1: "EPERM"
-    case 2: "ENOENT"
-    case 13: "EACCES"
-    default: DeviceErrno(errno).description
-    }
   }
 }

@@ -61,7 +61,7 @@ struct PagemapFaultTests {
     let calls = FaultyCalls(failing: 4, errno: 14, only: "ioctl PAGEMAP_SCAN")
     let (error, pages, _) = try run(calls, memory)
     #expect(error?.errno == 14)
-    #expect(error?.description.contains("PAGEMAP_SCAN failed with errno 14") == true)
+    #expect(error?.description.contains("PAGEMAP_SCAN failed with EFAULT") == true)
     #expect(pages == [1, 6])
   }
 }

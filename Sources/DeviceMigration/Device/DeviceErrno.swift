@@ -1,3 +1,5 @@
+import Addressing
+
 /// An error number of Linux (`asm-generic/errno.h`), as a device, real or simulated, answers.
 public struct DeviceErrno: Hashable, Sendable, CustomStringConvertible {
   public let rawValue: Int32
@@ -20,12 +22,6 @@ public struct DeviceErrno: Hashable, Sendable, CustomStringConvertible {
   public static let eoverflow = DeviceErrno(75)
   public static let eopnotsupp = DeviceErrno(95)
 
-  private static let names: [Int32: String] = [
-    5: "EIO", 7: "E2BIG", 9: "EBADF", 12: "ENOMEM", 14: "EFAULT", 16: "EBUSY", 19: "ENODEV",
-    22: "EINVAL", 25: "ENOTTY", 28: "ENOSPC", 42: "ENOMSG", 71: "EPROTO", 75: "EOVERFLOW",
-    95: "EOPNOTSUPP",
-  ]
-
-  /// `EINVAL`, or `errno 4` where there is no name here.
-  public var description: String { Self.names[rawValue] ?? "errno \(rawValue)" }
+  /// `EINVAL`, or `errno 4095` where there is no name.
+  public var description: String { ErrorNumber.name(rawValue) }
 }

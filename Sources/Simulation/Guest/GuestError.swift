@@ -1,3 +1,5 @@
+import Addressing
+
 /// The simulated guest could not be made, or not be restored.
 public enum GuestError: Error, Hashable, Sendable, CustomStringConvertible {
   /// A system call on guest memory was refused; no guest was made.
@@ -10,9 +12,10 @@ public enum GuestError: Error, Hashable, Sendable, CustomStringConvertible {
   public var description: String {
     switch self {
     case .memory(let operation, let byteCount, let errno):
-      "guest RAM of \(byteCount) bytes: \(operation) failed with errno \(errno); no guest was made"
+      "guest RAM of \(byteCount) bytes: \(operation) failed with \(ErrorNumber.name(errno)); "
+        + "no guest was made"
     case .thread(let name, let errno):
-      "thread \(name): pthread_create failed with errno \(errno); it does not run"
+      "thread \(name): pthread_create failed with \(ErrorNumber.name(errno)); it does not run"
     case .vcpuState(let writer, let reason):
       "vCPU \(writer): its state was not restored: \(reason)"
     }

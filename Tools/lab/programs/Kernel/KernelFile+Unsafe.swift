@@ -1,3 +1,4 @@
+import Addressing
 import Glibc
 
 /// An open file of the kernel's, used without any module of the project: what the tests compare
@@ -55,13 +56,7 @@ struct LabError: Error, CustomStringConvertible {
 
 enum Errno {
   static func name(_ errno: Int32) -> String {
-    let names: [Int32: String] = [
-      0: "ok", 1: "EPERM", 2: "ENOENT", 5: "EIO", 6: "ENXIO", 7: "E2BIG", 9: "EBADF",
-      12: "ENOMEM", 13: "EACCES", 14: "EFAULT", 16: "EBUSY", 17: "EEXIST", 19: "ENODEV",
-      22: "EINVAL", 25: "ENOTTY", 28: "ENOSPC", 35: "EDEADLK", 42: "ENOMSG", 75: "EOVERFLOW",
-      90: "EMSGSIZE", 95: "EOPNOTSUPP",
-    ]
-    return names[errno] ?? "errno \(errno)"
+    errno == 0 ? "ok" : ErrorNumber.name(errno)
   }
 }
 
