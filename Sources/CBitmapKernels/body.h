@@ -291,4 +291,5 @@ static size_t first_nonzero(const uint64_t *words, size_t from, size_t count) {
   return nonzero_from(words, from, count);
 }
 
+#include "packed.h"
 #include "scatter.h"

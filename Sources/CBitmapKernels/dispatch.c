@@ -80,3 +80,8 @@ uint64_t smudge_bitmap_population(const uint64_t *words, size_t count) {
 size_t smudge_bitmap_first_nonzero(const uint64_t *words, size_t from, size_t count) {
   return kernels()->first_nonzero(words, from, count);
 }
+
+size_t smudge_packed_dirty(const smudge_packed *packed, const smudge_answer *answer,
+                           smudge_mapping *into) {
+  return kernels()->packed_dirty(packed, answer, into);
+}

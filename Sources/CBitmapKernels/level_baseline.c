@@ -63,4 +63,5 @@ INLINE uint64_t tally_newly(const tally *t) { return t->newly; }
 
 #include "body.h"
 
-const smudge_kernels smudge_kernels_baseline = {merge, move, scatter, population, first_nonzero};
+const smudge_kernels smudge_kernels_baseline = {merge, move, scatter, population, first_nonzero,
+                                              packed_dirty};

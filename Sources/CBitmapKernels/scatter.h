@@ -279,6 +279,7 @@ INLINE void or_group(writer *w, const group *g) {
   for (uint64_t i = 0; i < g->count; i++) {
     uint64_t index = g->targets[i] >> 9, shift = g->targets[i] & 511;
     line low = line_load(g->sources[i]);
+    if (line_is_zero(low)) continue;
     if (shift == 0) {
       put_line(w, index, low, g->streams);
       continue;
@@ -316,6 +317,14 @@ INLINE uint64_t dirty_lines(const uint64_t *source, const smudge_mapping *mappin
   return dirty;
 }
 
+// A line that the summary says is clean is not read.
+INLINE void ask_for_lines(const smudge_scatter *s, int streams, uint64_t target) {
+  uint64_t first = target >> 9, last = (target + 511) >> 9;
+  if (!streams || (s->target.lines[first >> 6] >> (first & 63) & 1) != 0)
+    __builtin_prefetch(s->target.words + first * 8, 1);
+  if (!streams && last != first) __builtin_prefetch(s->target.words + last * 8, 1);
+}
+
 // The writable ones among the dirty lines of a group that begins at `from`, and the lines of the
 // target asked for. Returns how many lines of the group are done with: all, or those before a dirty
 // one whose mapping is of another kind or needs the caller. `*verified` is moved past the last
@@ -327,7 +336,6 @@ INLINE uint64_t collect(const smudge_scatter *s, const cursor *from, uint64_t di
   const uint64_t *source = s->source + (from->page >> 6);
   const smudge_mapping *mappings = s->mappings + from->index;
   uint64_t iova_first = s->window_first + (from->page << shift);
-  int streams = g->streams;
   g->count = 0;
   for (; dirty != 0; dirty &= dirty - 1) {
     uint64_t i = (uint64_t)__builtin_ctzll(dirty);
@@ -337,11 +345,7 @@ INLINE uint64_t collect(const smudge_scatter *s, const cursor *from, uint64_t di
     if (m->iova_first != iova || m->iova_last != iova + (bytes - 1) || (offset & mask) != 0 ||
         s->target.page_count < 512 || target > s->target.page_count - 512)
       return i;
-    uint64_t first = target >> 9, last = (target + 511) >> 9;
-    // A line that the summary says is clean is not read.
-    if (!streams || (s->target.lines[first >> 6] >> (first & 63) & 1) != 0)
-      __builtin_prefetch(s->target.words + first * 8, 1);
-    if (!streams && last != first) __builtin_prefetch(s->target.words + last * 8, 1);
+    ask_for_lines(s, g->streams, target);
     g->sources[g->count] = source + i * 8;
     g->targets[g->count] = target;
     g->count += (m->permissions & s->write_permission) != 0;
@@ -395,6 +399,46 @@ INLINE void line_mappings(const smudge_scatter *s, cursor *at, counts *c) {
   at->page = from.page;
 }
 
+// Of a line each as those of line_mappings, but anywhere in IOVA, and looked at one after the other
+// without a look at the bits between them. Leaves `at` at the first of another kind, or that needs
+// the caller.
+INLINE void listed_lines(const smudge_scatter *s, cursor *at, counts *c) {
+  uint64_t shift = s->page_shift, mask = (1ull << shift) - 1, bytes = 512ull << shift;
+  if (s->window_page_count < 512 || s->target.page_count < 512) return;
+  writer w = {&s->target, c, 0, s->target.lines[0], (uint64_t)NO_LINE, line_zero(), 0, 0};
+  group groups[2];
+  groups[1].count = 0;
+  uint64_t turn = 0, index = at->index, page = at->page, is_odd = 0;
+  while (index < s->mapping_count && !is_odd) {
+    uint64_t end = index + GROUP / 2 < s->mapping_count ? index + GROUP / 2 : s->mapping_count;
+    group *g = &groups[turn];
+    g->count = 0;
+    g->streams = s->streams && w.shared * 8 >= w.split;
+    for (; index < end; index++) {
+      const smudge_mapping *m = s->mappings + index;
+      uint64_t distance = m->iova_first - s->window_first, bit = distance >> shift;
+      uint64_t offset = m->gpa_first - s->target_gpa_first, target = offset >> shift;
+      is_odd = m->iova_last - m->iova_first != bytes - 1 || (distance & mask) != 0 ||
+               (bit & 63) != 0 || bit < page || bit > s->window_page_count - 512 ||
+               (offset & mask) != 0 || target > s->target.page_count - 512;
+      if (is_odd) break;
+      ask_for_lines(s, g->streams, target);
+      g->sources[g->count] = s->source + (bit >> 6);
+      g->targets[g->count] = target;
+      g->count += (m->permissions & s->write_permission) != 0;
+      page = bit + 512;
+    }
+    turn ^= 1;
+    or_group(&w, &groups[turn]);
+    groups[turn].count = 0;
+  }
+  or_group(&w, &groups[turn ^ 1]);
+  put_waiting(&w, groups[turn ^ 1].streams);
+  put_summary(&w);
+  at->index = index;
+  at->page = page;
+}
+
 static int scatter(smudge_scatter *scatter) {
   smudge_scatter s = *scatter;
   cursor at = {s.mapping_next, s.page_next};
@@ -404,8 +448,9 @@ static int scatter(smudge_scatter *scatter) {
   uint64_t mask = (1ull << s.page_shift) - 1;
   int result = SMUDGE_SCATTER_DONE;
   // Mappings between dirty bits, of late.
-  uint64_t average = FAR;
+  uint64_t average = s.mappings_lead ? 0 : FAR;
   while (result == SMUDGE_SCATTER_DONE) {
+    if (s.mappings_lead) listed_lines(&s, &at, &c);
     at.page = next_dirty(&s, at.page);
     if (at.page >= s.window_page_count) break;
     uint64_t iova = s.window_first + (at.page << s.page_shift);
@@ -415,7 +460,7 @@ static int scatter(smudge_scatter *scatter) {
     average = (average * 7 + (at.index - before)) / 8;
     const smudge_mapping *m = s.mappings + at.index;
     if (average < NEAR && m->iova_last - m->iova_first == mask) {
-      average = FAR;
+      if (!s.mappings_lead) average = FAR;
       before = at.index;
       strewn_mappings(&s, &at, &b);
       if (at.index != before) continue;

@@ -16,15 +16,29 @@ extension TrackedContainer {
   /// Credits the bitmap to the pages behind it, through the table as it stands.
   func scatter(_ op: inout ContainerOperation, _ fate: DirtyFate) {
     guard let window = op.bitmap.window, !op.bitmap.isClear else { return }
-    forEachBatch(&op, in: window) { (op: inout ContainerOperation) in
+    var walk = MappingWalk(window)
+    while nextBatch(&op, &walk) {
       switch fate {
       case .report(let source):
-        let count = log.scatter(op.bitmap, through: op.mappings.span, by: source)
+        let count = log.scatter(
+          op.bitmap, through: op.mappings.span, by: source, mappingsLead: walk.mappingsLead)
         op.count += count
       case .holdBack:
-        let count = log.holdBack(op.bitmap, through: op.mappings.span, for: id)
+        let count = log.holdBack(
+          op.bitmap, through: op.mappings.span, for: id, mappingsLead: walk.mappingsLead)
         op.heldBackPages &+= count.dirtyPages
       }
+    }
+  }
+
+  private func nextBatch(_ op: inout ContainerOperation, _ walk: inout MappingWalk) -> Bool {
+    // Apart from the operation, while its answer is read.
+    var batch: [Mapping] = []
+    swap(&batch, &op.mappings)
+    defer { swap(&batch, &op.mappings) }
+    let countMax = ContainerOperation.mappingBatchCount
+    return book.withLock { (book: inout ContainerBook) in
+      walk.next(book.table, under: op.bitmap, into: &batch, countMax: countMax)
     }
   }
 
@@ -47,7 +61,7 @@ extension TrackedContainer {
   }
 
   /// Calls `body` with the mappings that overlap `range`, unclipped, so many at a time, in
-  /// `op.mappings`; what goes on in IOVA and GPA as one.
+  /// `op.mappings`; what goes on in IOVA and GPA as one. For what counts as written unasked.
   func forEachBatch(
     _ op: inout ContainerOperation, in range: IOVARange,
     _ body: (inout ContainerOperation) -> Void

@@ -10,9 +10,10 @@ extension GuestDirtyLog {
   /// - Returns: the bits that reached RAM, and pages outside of it. None of them is newly dirty.
   @discardableResult
   public func holdBack(
-    _ query: borrowing QueryBitmap, through mappings: Span<Mapping>, for container: ContainerID
+    _ query: borrowing QueryBitmap, through mappings: Span<Mapping>, for container: ContainerID,
+    mappingsLead: Bool = false
   ) -> MarkCount {
-    spread(query, mappings, into: .heldBack(container))
+    spread(query, mappings, into: .heldBack(container), mappingsLead: mappingsLead)
   }
 
   /// Pages held until now and not noted since the last settling go to the log; those noted are

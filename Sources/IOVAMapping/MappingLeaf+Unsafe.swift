@@ -93,32 +93,54 @@ import CBitmapKernels
   /// - Parameter next: as of ``append(_:to:before:)``.
   /// - Precondition: `slots` lies in `0..<count`, after the batch's mappings.
   func appendRuns(_ slots: Range<Int>, to batch: inout [Mapping], before next: MappingLeaf) {
-    guard !slots.isEmpty else { return }
-    var slots = slots
-    var open: Mapping
-    if let last = batch.popLast() {
-      open = last
-    } else {
-      open = mapping(slots.lowerBound)
-      slots.removeFirst()
-    }
+    let open = batch.popLast()
     batch.append(addingCapacity: slots.count &+ 1) { output in
+      if let open { output.append(open) }
       unsafe output.withUnsafeMutableBufferPointer { room, initialized in
         guard let base = room.baseAddress else { return }
-        var target = unsafe base + initialized
-        for slot in slots {
-          unsafe smudge_bitmap_prefetch(next.keys + slot &* 3)
-          let mapping = mapping(slot)
-          if let longer = open.followed(by: mapping) {
-            open = longer
-          } else {
-            unsafe target.initialize(to: open)
-            unsafe target += 1
-            open = mapping
-          }
+        var packed = unsafe packed(slots, next)
+        // Sound: `Mapping` and `smudge_mapping` have the same layout, which a test holds, and there
+        // is room for each slot after the open one.
+        initialized = unsafe base.withMemoryRebound(
+          to: smudge_mapping.self, capacity: slots.count &+ 1
+        ) { unsafe smudge_packed_runs(&packed, initialized, $0) }
+      }
+    }
+  }
+
+  @unsafe private func packed(_ slots: Range<Int>, _ next: MappingLeaf) -> smudge_packed {
+    unsafe smudge_packed(
+      keys: keys + slots.lowerBound, rest: rest + slots.lowerBound &* 2,
+      count: UInt64(slots.count), next_keys: next.keys)
+  }
+
+  /// Appends the writable mappings under which a page of an answer may be dirty: all that have one,
+  /// and some that have none.
+  ///
+  /// - Parameter next: as of ``append(_:to:before:)``.
+  /// - Precondition: `slots` lies in `0..<count`; `words` has a bit for each page of the window.
+  func appendDirty(
+    _ slots: Range<Int>, to batch: inout [Mapping], before next: MappingLeaf,
+    _ words: Span<UInt64>, _ window: IOVARange, _ pageSize: PageSize
+  ) {
+    precondition(
+      window.pageCount(pageSize) <= UInt64(words.count) &* 64, "a bit for each page of the window")
+    batch.append(addingCapacity: slots.count) { output in
+      unsafe output.withUnsafeMutableBufferPointer { room, initialized in
+        guard let base = room.baseAddress else { return }
+        unsafe words.withUnsafeBufferPointer { words in
+          guard let bits = words.baseAddress else { return }
+          var packed = unsafe packed(slots, next)
+          var answer = unsafe smudge_answer(
+            words: bits, window_first: window.first.rawValue, window_last: window.last.rawValue,
+            page_shift: pageSize.shift, write_permission: Permissions.write.rawValue)
+          // Sound: `Mapping` and `smudge_mapping` have the same layout, which a test holds, and
+          // there is room for each slot.
+          let found = unsafe (base + initialized).withMemoryRebound(
+            to: smudge_mapping.self, capacity: slots.count
+          ) { unsafe smudge_packed_dirty(&packed, &answer, $0) }
+          initialized &+= found
         }
-        unsafe target.initialize(to: open)
-        unsafe initialized = target - base + 1
       }
     }
   }

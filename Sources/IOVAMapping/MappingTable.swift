@@ -164,6 +164,24 @@ public struct MappingTable: ~Copyable, Sendable {
     }
   }
 
+  /// As ``copyMappings(from:through:into:countMax:)``, without the mappings that may not be written
+  /// or under which nothing is dirty in an answer; some of those may come all the same.
+  ///
+  /// - Parameters:
+  ///   - words: the answer, a bit for each page of `window`.
+  /// - Returns: how many mappings were read, and the last address of the last of them.
+  public func copyDirty(
+    from: IOVA, through last: IOVA, into batch: inout [Mapping], countMax: Int,
+    under words: Span<UInt64>, window: IOVARange, pageSize: PageSize
+  ) -> (count: Int, last: IOVA?) {
+    var end: IOVA?
+    let count = walk(from: from, through: last, countMax: countMax) { leaf, slots, next in
+      leaf.appendDirty(slots, to: &batch, before: next, words, window, pageSize)
+      if let slot = slots.last { end = IOVA(leaf.last(slot)) }
+    }
+    return (count, end)
+  }
+
   /// The extents of the mappings that overlap `range`, in IOVA order, unclipped.
   public func forEachExtent(in range: IOVARange = .wholeSpace, _ body: (MappingExtent) -> Void) {
     var open: MappingExtent?

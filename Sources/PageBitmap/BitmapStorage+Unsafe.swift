@@ -177,8 +177,9 @@ import CBitmapKernels
           window_page_count: cursor.pageEnd,
           page_shift: cursor.pageSize.shift, mappings: table,
           mapping_count: UInt64(mappings.count), write_permission: Permissions.write.rawValue,
-          streams: streams ? 1 : 0, mapping_next: UInt64(cursor.mappingNext),
-          page_next: cursor.pageNext, hit_count: 0, newly_count: 0)
+          streams: streams ? 1 : 0, mappings_lead: cursor.mappingsLead ? 1 : 0,
+          mapping_next: UInt64(cursor.mappingNext), page_next: cursor.pageNext,
+          hit_count: 0, newly_count: 0)
         let stop = unsafe smudge_bitmap_scatter(&call)
         cursor.mappingNext = unsafe Int(call.mapping_next)
         cursor.pageNext = unsafe call.page_next

@@ -10,11 +10,15 @@ extension PageBitmap {
   ///   - mappings: in IOVA order, not overlapping. Bits outside them, and bits under mappings that
   ///     may not be written, mark nothing.
   ///   - gpaFirst: the GPA of this bitmap's first page. GPA outside the bitmap marks nothing here.
+  ///   - mappingsLead: whether most of the mappings have a dirty page. It changes nothing but the
+  ///     time this takes.
   public mutating func scatter(
-    _ query: borrowing QueryBitmap, through mappings: Span<Mapping>, gpaFirst: GPA
+    _ query: borrowing QueryBitmap, through mappings: Span<Mapping>, gpaFirst: GPA,
+    mappingsLead: Bool = false
   ) -> ScatterCount {
     guard let window = query.window, !mappings.isEmpty else { return ScatterCount() }
-    var cursor = ScatterCursor(gpaFirst: gpaFirst, window: window, pageSize: query.pageSize)
+    var cursor = ScatterCursor(
+      gpaFirst: gpaFirst, window: window, pageSize: query.pageSize, mappingsLead: mappingsLead)
     // Bits before the first mapping need no look.
     if mappings[0].iova.first > window.first {
       cursor.pageNext =

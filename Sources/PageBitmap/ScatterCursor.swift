@@ -19,8 +19,13 @@ package struct ScatterCursor {
   /// Pages from here on are left for later; at most the pages of the window.
   package var pageEnd: UInt64
   package var count = ScatterCount()
+  /// Whether most mappings have a dirty page: then they lead, and not the bits.
+  package let mappingsLead: Bool
 
-  package init(gpaFirst: GPA, window: IOVARange, pageSize: PageSize) {
+  package init(
+    gpaFirst: GPA, window: IOVARange, pageSize: PageSize, mappingsLead: Bool = false
+  ) {
+    self.mappingsLead = mappingsLead
     self.gpaFirst = gpaFirst
     self.window = window
     self.pageSize = pageSize

@@ -3,6 +3,7 @@ import DMAContainer
 import DirtyTracker
 import GuestDirtyLog
 import Simulation
+import TestSupport
 import Testing
 
 @Suite struct EdgeTests {
@@ -18,6 +19,30 @@ import Testing
     #expect(world.unmap(.wholeSpace))
     #expect(world.dirty == [3])
     #expect(world.unmap(.wholeSpace))
+  }
+
+  @Test func `a walk of many batches finds what was written, whichever way it goes`() throws {
+    let seed = TestSeed.seed(default: 77)
+    let again = "\(TestSeed.reproduce(seed, filter: "EdgeTests"))"
+    var random = SeededGenerator(seed: seed)
+    let world = try World(.iommufd, pageCount: 4096, startsDirty: false)
+    // Neighbours in IOVA are none in GPA, but for a stretch in the middle.
+    let count: UInt64 = 20_000
+    func gpa(_ page: UInt64) -> UInt64 {
+      (page / 1000 == 9 ? page : page &* 37) % 4096
+    }
+    for page in 0..<count { world.map(page, to: gpa(page), page % 7 == 3 ? .read : .readWrite) }
+    world.start()
+    for round in 0..<3 {
+      var wanted: Set<UInt64> = []
+      for _ in 0..<[400, 1, 6000][round] {
+        let page = random.below(count)
+        if world.write(page) != nil { wanted.insert(gpa(page)) }
+      }
+      world.sync()
+      #expect(world.dirty == wanted, "\(again)")
+      world.harvest()
+    }
   }
 
   @Test func `two steps are asked and unmapped where the guest is trusted`() throws {

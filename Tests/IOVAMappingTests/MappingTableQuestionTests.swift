@@ -121,6 +121,69 @@ import Testing
     }
   }
 
+  @Test func `the walk under an answer leaves out only what is clean or may not be written`() throws
+  {
+    let seed = TestSeed.seed(default: 33)
+    let again = "\(TestSeed.reproduce(seed, filter: "MappingTableQuestionTests"))"
+    var random = SeededGenerator(seed: seed)
+    for round in 0..<60 {
+      var table = MappingTable()
+      var next = random.below(200 as UInt64)
+      while table.count < 300 {
+        let kind = random.below(20)
+        let pages: UInt64 =
+          kind == 0 ? 5000 : kind < 5 ? 512 : kind < 9 ? 1 + random.below(700 as UInt64) : 1
+        if kind >= 5, random.once(in: 3) { next += random.below(70 as UInt64) }
+        if pages == 512, random.once(in: 2) { next = (next + 63) & ~63 }
+        try table.map(
+          Self.range(next, pages), to: GPA(random.below(1 << 30) << 12),
+          permissions: random.once(in: 5) ? .read : .readWrite)
+        next += pages
+      }
+      let pageSize: PageSize = round % 3 == 0 ? PageSize(bytes: 65536)! : .fourKiB
+      let first = IOVA(random.below(next / 2) << 12 & ~0xffff)
+      let window = IOVARange(
+        first: first, byteCount: (1 + random.below(next / 16)) << 16)!
+      let bitCount = Int(window.pageCount(pageSize))
+      var words = [UInt64](repeating: 0, count: (bitCount + 63) / 64)
+      var dirty: [UInt64] = []
+      for _ in 0..<random.below(60) {
+        let bit = Int(random.below(UInt64(bitCount)))
+        words[bit / 64] |= 1 << UInt64(bit % 64)
+        dirty.append(window.first.rawValue + UInt64(bit) << pageSize.shift)
+      }
+      var found: [Mapping] = []
+      var from: IOVA? = window.first
+      var read = 0
+      let limit = 1 + Int(random.below(200 as UInt64))
+      while let start = from {
+        let (count, last) = table.copyDirty(
+          from: start, through: window.last, into: &found, countMax: limit, under: words.span,
+          window: window, pageSize: pageSize)
+        read += count
+        from = count == limit ? last?.advanced(byBytes: 1) : nil
+      }
+      var all: [Mapping] = []
+      table.forEach(in: window) { all.append($0) }
+      #expect(read == all.count, "\(again)")
+      func touches(_ mapping: Mapping, within bytes: UInt64) -> Bool {
+        dirty.contains { page in
+          page <= mapping.iova.last.rawValue &+ bytes
+            && page + pageSize.bytes + bytes > mapping.iova.first.rawValue
+        }
+      }
+      // All with dirt, and none that is further from it than a word.
+      let must = all.filter { $0.isWritable && touches($0, within: 0) }
+      let may = all.filter {
+        $0.isWritable && ($0.iova.pageCount(pageSize) > 4096 || touches($0, within: 64 * 65536))
+      }
+      #expect(must.allSatisfy(found.contains), "\(again)")
+      #expect(found.allSatisfy(may.contains), "\(again)")
+      #expect(found.map(\.iova.first) == found.map(\.iova.first).sorted(), "\(again)")
+      #expect(Set(found).count == found.count, "\(again)")
+    }
+  }
+
   @Test func `one GPA behind many IOVAs is found behind each`() throws {
     var table = MappingTable()
     try table.map(Self.range(4, 2), to: GPA(0x1000), permissions: .read)

@@ -104,7 +104,8 @@ extension KernelTests {
       let before = UInt64.random(in: 0..<pageCount, using: &generator)
       bitmap.insert(before)
       model.pages.insert(before)
-      let count = bitmap.scatter(query, through: list.span, gpaFirst: gpaFirst)
+      let count = bitmap.scatter(
+        query, through: list.span, gpaFirst: gpaFirst, mappingsLead: generator.once(in: 2))
       let followed =
         fault == .none
         ? list
@@ -154,7 +155,8 @@ extension KernelTests {
           var model = NaiveBitmap()
           _ = bitmap.insert(first: 700, last: 702)
           model.pages.formUnion(700...702)
-          let found = bitmap.scatter(query, through: list.span, gpaFirst: GPA(0))
+          let found = bitmap.scatter(
+            query, through: list.span, gpaFirst: GPA(0), mappingsLead: generator.once(in: 2))
           model.scatter(
             query, through: list, gpaFirst: GPA(0), pageSize: .fourKiB,
             pageCount: bitmap.pageCount, step: 4096)
@@ -227,12 +229,15 @@ extension KernelTests {
                 iova: AddressRange(first: IOVA(split * 4096), last: IOVA(0x3fff)),
                 gpaFirst: GPA(gpa / 4 * 4096), permissions: gpa % 3 == 0 ? .read : .write),
             ]
-            var bitmap = try PageBitmap(pageCount: 4)
             var model = NaiveBitmap()
-            _ = bitmap.scatter(query, through: list.span, gpaFirst: GPA(0))
             model.scatter(
               query, through: list, gpaFirst: GPA(0), pageSize: .fourKiB, pageCount: 4, step: 4096)
-            #expect(bitmap.allRuns == model.runs)
+            for mappingsLead in [false, true] {
+              var bitmap = try PageBitmap(pageCount: 4)
+              _ = bitmap.scatter(
+                query, through: list.span, gpaFirst: GPA(0), mappingsLead: mappingsLead)
+              #expect(bitmap.allRuns == model.runs)
+            }
             cases += 1
           }
         }

@@ -33,6 +33,29 @@ typedef struct smudge_mapping {
   uint64_t generation;
 } smudge_mapping;
 
+/// Mappings as a leaf of a table packs them, in IOVA order:
+///
+///     key    IOVA first, above; pages-1 bits 32...39 in bits 2...9; permissions in bits 0...1
+///     rest   GPA first, above; generation bits 32...43 in bits 0...11
+///            pages-1, low 32 bits, below; generation, low 32 bits, above
+typedef struct smudge_packed {
+  const uint64_t *keys;
+  const uint64_t *rest;
+  uint64_t count;
+  /// Of the leaf that is read next: asked for while this one is read.
+  const uint64_t *next_keys;
+} smudge_packed;
+
+/// The answer of a query: a bit for each page of the window, in whole words.
+typedef struct smudge_answer {
+  const uint64_t *words;
+  uint64_t window_first;
+  uint64_t window_last;
+  uint64_t page_shift;
+  /// Mappings with none of these permission bits do not count.
+  uint8_t write_permission;
+} smudge_answer;
+
 /// What a scatter reads and where it stands. Pages on both sides are of `1 << page_shift` bytes.
 typedef struct smudge_scatter {
   smudge_bitmap target;
@@ -51,6 +74,9 @@ typedef struct smudge_scatter {
   /// Whether lines of the target that its summary says are clean are written past the caches, for
   /// targets larger than those. `words` is then aligned to a line.
   uint8_t streams;
+  /// Whether most mappings have a dirty page, as after smudge_packed_dirty: then they lead, and not
+  /// the bits.
+  uint8_t mappings_lead;
   /// In and out: mappings below this index and source pages below this one are done with.
   uint64_t mapping_next;
   uint64_t page_next;
@@ -88,6 +114,16 @@ smudge_counts smudge_bitmap_move(const smudge_bitmap *from, const smudge_bitmap 
 
 /// Scatters until done or until a mapping needs the caller; returns one of SMUDGE_SCATTER_*.
 int smudge_bitmap_scatter(smudge_scatter *scatter);
+
+/// Unpacks the writable mappings under which a page may be dirty: all that have one, and some that
+/// have none. Returns how many; `into` has room for all.
+size_t smudge_packed_dirty(const smudge_packed *packed, const smudge_answer *answer,
+                           smudge_mapping *into);
+
+/// Unpacks mappings as runs: what goes on in IOVA and in GPA with the same permissions becomes one,
+/// with the generation of the first. `into` holds `open_count` mappings, of which the last may go
+/// on, and has room for as many more as are packed. Returns how many it holds then.
+size_t smudge_packed_runs(const smudge_packed *packed, size_t open_count, smudge_mapping *into);
 
 /// Set bits in `count` words.
 uint64_t smudge_bitmap_population(const uint64_t *words, size_t count);

@@ -10,7 +10,7 @@ import Glibc
       all.append(StreamBench.section)
     #endif
     #if canImport(DirtyTracker)
-      all += [TrackerBench.section, SyncBench.section, CallsBench.section]
+      all += [TrackerBench.section] + SyncBench.sections + [CallsBench.section]
     #endif
     return all
   }

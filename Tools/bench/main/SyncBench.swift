@@ -18,24 +18,25 @@
       "sync of 1 TiB without the backend, \(title), \(dirt.title)"
     }
 
-    static var section: Section {
-      let rows = kinds.flatMap { kind in
-        ScatterDirt.allCases.map { Row(name: name(kind.title, $0), peer: peer, target: 1.5) }
-      }
-      return Section(name: "sync", rows: rows) { recorder, effort in
+    static var sections: [Section] {
+      kinds.flatMap { kind in ScatterDirt.allCases.map { section(kind, $0) } }
+    }
+
+    private static func section(
+      _ kind: (title: String, pages: Int, isShuffled: Bool), _ dirt: ScatterDirt
+    ) -> Section {
+      let name = name(kind.title, dirt)
+      return Section(name: "sync", rows: [Row(name: name, peer: peer, target: 1.5)]) {
+        recorder, effort in
         let pageCount = effort.size(1 << 28, quick: 1 << 19)
         let source = Words(count: pageCount / 64)
         let copy = Words(count: pageCount / 64)
         source.fill { UInt64($0) }
-        for kind in kinds {
-          for dirt in ScatterDirt.allCases {
-            let trial = try SyncTrial(
-              pageCount: pageCount, mappingPageCount: kind.pages, isShuffled: kind.isShuffled, dirt)
-            for _ in 0..<effort.repetitions {
-              trial.run(recorder, name(kind.title, dirt))
-              recorder.time(name(kind.title, dirt), peer) { copy.copy(from: source) }
-            }
-          }
+        let trial = try SyncTrial(
+          pageCount: pageCount, mappingPageCount: kind.pages, isShuffled: kind.isShuffled, dirt)
+        for _ in 0..<effort.repetitions {
+          trial.run(recorder, name)
+          recorder.time(name, peer) { copy.copy(from: source) }
         }
       }
     }
