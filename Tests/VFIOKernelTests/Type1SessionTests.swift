@@ -98,14 +98,14 @@ import Testing
     kind: Type1World.Kind, moment: FakeKernel.Moment
   ) throws {
     let healthy = try Migration(kind)
-    #expect(healthy.run(seed: 9, steps: 80) == [])
+    #expect(healthy.run(seed: 9, steps: 45) == [])
     let count = healthy.world.kernel.calls.count
     #expect(count > 10)
     for ordinal in 1...count {
       for errno in moment == .before ? Self.errnos : Self.errnosAfter {
         let migration = try Migration(kind)
         migration.world.kernel.plan(.init(ordinal: ordinal, errno: errno, moment: moment))
-        let lost = migration.run(seed: 9, steps: 80)
+        let lost = migration.run(seed: 9, steps: 45)
         #expect(lost == [], "call \(ordinal) \(moment): \(healthy.world.kernel.calls[ordinal - 1])")
       }
     }
