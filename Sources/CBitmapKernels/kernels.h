@@ -42,6 +42,22 @@ INLINE uint64_t take(const uint64_t *words, uint64_t bit, uint64_t count) {
   return bits & (~0ull >> (64 - count));
 }
 
+// A mapping out of its packed form.
+INLINE uint64_t packed_last(uint64_t key, uint64_t extent) {
+  uint64_t pages_less_1 = (extent & 0xffffffff) | (key & 0x3fc) << 30;
+  return (key & ~0xfffull) + (pages_less_1 << 12 | 0xfff);
+}
+
+INLINE smudge_mapping packed_mapping(uint64_t key, uint64_t value, uint64_t extent) {
+  return (smudge_mapping){
+      .iova_first = key & ~0xfffull,
+      .iova_last = packed_last(key, extent),
+      .gpa_first = value & ~0xfffull,
+      .permissions = (uint8_t)(key & 3),
+      .generation = extent >> 32 | (value & 0xfff) << 32,
+  };
+}
+
 extern const smudge_kernels smudge_kernels_baseline;
 #if defined(__x86_64__)
 extern const smudge_kernels smudge_kernels_avx2;

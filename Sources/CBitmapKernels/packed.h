@@ -19,30 +19,33 @@ INLINE uint64_t may_be_dirty(const uint64_t *words, uint64_t first, uint64_t las
   return any != 0;
 }
 
+// Whether the mapping in a slot may be written and a page under it may be dirty.
+INLINE uint64_t slot_may_be_dirty(const smudge_packed *packed, const smudge_answer *a, uint64_t i) {
+  uint64_t key = packed->keys[i], extent = packed->rest[i * 2 + 1];
+  uint64_t first = key & ~0xfffull, last = packed_last(key, extent);
+  if ((key & a->write_permission) == 0 || last < a->window_first || first > a->window_last)
+    return 0;
+  uint64_t from = first > a->window_first ? first - a->window_first : 0;
+  uint64_t through = (last < a->window_last ? last : a->window_last) - a->window_first;
+  return may_be_dirty(a->words, from >> a->page_shift, through >> a->page_shift);
+}
+
 static size_t packed_dirty(const smudge_packed *packed, const smudge_answer *answer,
                            smudge_mapping *into) {
   smudge_answer a = *answer;
   size_t found = 0;
-  for (uint64_t i = 0; i < packed->count; i++) {
-    // The next leaf lies anywhere in memory.
-    __builtin_prefetch(packed->next_keys + i * 3);
-    uint64_t key = packed->keys[i], extent = packed->rest[i * 2 + 1];
-    uint64_t first = key & ~0xfffull;
-    uint64_t pages_less_1 = (extent & 0xffffffff) | (key & 0x3fc) << 30;
-    uint64_t last = first + (pages_less_1 << 12 | 0xfff);
-    if (last < a.window_first || first > a.window_last) continue;
-    uint64_t from = first > a.window_first ? first - a.window_first : 0;
-    uint64_t through = (last < a.window_last ? last : a.window_last) - a.window_first;
-    // Written whether it is wanted or not, and kept when it is: no branch that is guessed wrong.
-    smudge_mapping *m = into + found;
-    uint64_t value = packed->rest[i * 2];
-    m->iova_first = first;
-    m->iova_last = last;
-    m->gpa_first = value & ~0xfffull;
-    m->permissions = (uint8_t)(key & 3);
-    m->generation = extent >> 32 | (value & 0xfff) << 32;
-    uint64_t is_writable = (key & a.write_permission) != 0;
-    found += is_writable & may_be_dirty(a.words, from >> a.page_shift, through >> a.page_shift);
+  for (uint64_t base = 0; base < packed->count; base += 64) {
+    // First which, then what: most need not be unpacked, and no guess is made of which they are.
+    uint64_t end = packed->count - base < 64 ? packed->count - base : 64, dirty = 0;
+    for (uint64_t i = 0; i < end; i++) {
+      // The next leaf lies anywhere in memory.
+      __builtin_prefetch(packed->next_keys + (base + i) * 3);
+      dirty |= slot_may_be_dirty(packed, &a, base + i) << i;
+    }
+    for (; dirty != 0; dirty &= dirty - 1) {
+      uint64_t i = base + (uint64_t)__builtin_ctzll(dirty);
+      into[found++] = packed_mapping(packed->keys[i], packed->rest[i * 2], packed->rest[i * 2 + 1]);
+    }
   }
   return found;
 }
