@@ -53,18 +53,6 @@ public struct Mapping: Hashable, BitwiseCopyable, Sendable, CustomStringConverti
       generation: generation)
   }
 
-  /// This mapping and the next as one, nil when that does not go on where this one ends, in IOVA
-  /// and in GPA, or permits something else. Keeps the generation.
-  @inlinable public func followed(by next: Mapping) -> Mapping? {
-    guard iova.isFollowed(by: next.iova), next.permissions == permissions,
-      gpaFirst.rawValue &+ (next.iova.first.rawValue &- iova.first.rawValue)
-        == next.gpaFirst.rawValue, next.gpaFirst > gpaFirst
-    else { return nil }
-    return Mapping(
-      checkedIOVA: AddressRange(first: iova.first, last: next.iova.last), gpaFirst: gpaFirst,
-      permissions: permissions, generation: generation)
-  }
-
   public var description: String {
     "IOVA \(iova) -> GPA \(gpa) \(permissions) \(generation)"
   }

@@ -41,6 +41,19 @@ INLINE void mark_line(const smudge_bitmap *target, uint64_t line) {
   target->blocks[block >> 6] |= 1ull << (block & 63);
 }
 
+// `is_clean`: the line of the target is known to be zero, so it is not read, and written past the
+// caches.
+INLINE void add_line(uint64_t *words, line bits, int is_clean, counts *c) {
+  if (is_clean) {
+    tally_line(&c->lines, bits, line_zero());
+    line_stream(words, bits);
+    return;
+  }
+  line old = line_load(words);
+  tally_line(&c->lines, bits, old);
+  line_store(words, line_or(bits, old));
+}
+
 INLINE void or_word(const smudge_bitmap *target, uint64_t word, uint64_t bits, counts *c) {
   uint64_t old = target->words[word];
   target->words[word] = old | bits;
@@ -125,8 +138,7 @@ INLINE uint64_t stream_lines(uint64_t *words, uint64_t count, const uint64_t *so
     const uint64_t *p = source + i * 8;
     __builtin_prefetch(p + STREAM_AHEAD);
     line bits = shift == 0 ? line_load(p) : line_load_shifted(p, shift);
-    tally_line(&c->lines, bits, line_zero());
-    line_stream(words + i * 8, bits);
+    add_line(words + i * 8, bits, 1, c);
     dirty |= (uint64_t)!line_is_zero(bits) << i;
   }
   return dirty;
@@ -170,15 +182,8 @@ INLINE void or_lines(const smudge_bitmap *target, uint64_t first, uint64_t end,
           continue;
         }
       }
-      uint64_t *words = target->words + (index + i) * 8;
-      if ((known >> ((index + i) & 63) & 1) == 0) {
-        tally_line(&c->lines, bits, line_zero());
-        line_stream(words, bits);
-        continue;
-      }
-      line old = line_load(words);
-      tally_line(&c->lines, bits, old);
-      line_store(words, line_or(bits, old));
+      int is_clean = (known >> ((index + i) & 63) & 1) == 0;
+      add_line(target->words + (index + i) * 8, bits, is_clean, c);
     }
     if (dirty != 0) {
       target->lines[block] |= dirty << (index & 63);
@@ -236,9 +241,7 @@ INLINE void move_block(const smudge_bitmap *from, const smudge_bitmap *into, uin
     line bits = line_load(source);
     // A set summary bit promises nothing, and a clean line is not written.
     if (!line_is_zero(bits)) {
-      line old = line_load(words);
-      tally_line(&c->lines, bits, old);
-      line_store(words, line_or(bits, old));
+      add_line(words, bits, 0, c);
       if (clears) line_store(source, line_zero());
       dirty |= rest & -rest;
     }

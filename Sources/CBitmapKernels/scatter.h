@@ -246,26 +246,11 @@ INLINE void enter_block(writer *w, uint64_t block) {
   w->known = w->target->lines[block];
 }
 
-// `bits` has some set, here and in the next.
-INLINE void or_line(writer *w, uint64_t index, line bits) {
-  enter_block(w, index >> 6);
-  uint64_t *words = w->target->words + index * 8;
-  line old = line_load(words);
-  tally_line(&w->counts->lines, bits, old);
-  line_store(words, line_or(bits, old));
-  w->known |= 1ull << (index & 63);
-}
-
-// A line whose summary promises zeroes need not be read.
+// `bits` has some set. With `streams` a line that the summary says is clean is not read.
 INLINE void put_line(writer *w, uint64_t index, line bits, int streams) {
   enter_block(w, index >> 6);
   uint64_t bit = 1ull << (index & 63);
-  if (!streams || (w->known & bit) != 0) {
-    or_line(w, index, bits);
-    return;
-  }
-  tally_line(&w->counts->lines, bits, line_zero());
-  line_stream(w->target->words + index * 8, bits);
+  add_line(w->target->words + index * 8, bits, streams && (w->known & bit) == 0, w->counts);
   w->known |= bit;
 }
 

@@ -26,29 +26,41 @@ struct MappingWalk {
   /// - Returns: false when there is none left.
   mutating func next(
     _ table: borrowing MappingTable, under answer: borrowing QueryBitmap,
-    into batch: inout [Mapping],
-    countMax: Int
+    into batch: inout [Mapping], countMax: Int
   ) -> Bool {
-    guard let start = from else { return false }
-    batch.removeAll(keepingCapacity: true)
     mappingsLead = dirtyBatchesLeft > 0
-    let read: Int
-    let last: IOVA?
-    if mappingsLead {
-      dirtyBatchesLeft -= 1
-      (read, last) = answer.withWords { words in
-        table.copyDirty(
-          from: start, through: window.last, into: &batch, countMax: countMax, under: words,
-          window: window, pageSize: answer.pageSize)
-      }
-    } else {
-      read = table.copyRuns(
-        from: start, through: window.last, into: &batch, countMax: countMax)
-      last = batch.last?.iova.last
+    guard mappingsLead else {
+      guard let read = nextRuns(table, into: &batch, countMax: countMax) else { return false }
       if batch.count > read / 2 { dirtyBatchesLeft = Self.dirtyBatchCount }
+      return true
     }
-    from = nil
-    if read == countMax, let last, last < window.last { from = last.advanced(byBytes: 1) }
+    guard let start = from else { return false }
+    dirtyBatchesLeft -= 1
+    batch.removeAll(keepingCapacity: true)
+    let (read, last) = answer.withWords { words in
+      table.copyDirty(
+        from: start, through: window.last, into: &batch, countMax: countMax, under: words,
+        window: window, pageSize: answer.pageSize)
+    }
+    goOn(after: last, isFull: read == countMax)
     return read > 0
+  }
+
+  /// The same, in runs only: for what has no answer.
+  /// - Returns: how many mappings were read; nil when there is none left.
+  mutating func nextRuns(
+    _ table: borrowing MappingTable, into batch: inout [Mapping], countMax: Int
+  ) -> Int? {
+    guard let start = from else { return nil }
+    batch.removeAll(keepingCapacity: true)
+    let read = table.copyRuns(
+      from: start, through: window.last, into: &batch, countMax: countMax)
+    goOn(after: batch.last?.iova.last, isFull: read == countMax)
+    return read > 0 ? read : nil
+  }
+
+  private mutating func goOn(after last: IOVA?, isFull: Bool) {
+    from = nil
+    if isFull, let last, last < window.last { from = last.advanced(byBytes: 1) }
   }
 }

@@ -42,11 +42,21 @@ extension TrackedContainer {
     }
   }
 
+  /// The next mappings of the walk in `op.mappings`, unclipped; what goes on in IOVA and GPA as
+  /// one.
+  func nextRuns(_ op: inout ContainerOperation, _ walk: inout MappingWalk) -> Bool {
+    let countMax = ContainerOperation.mappingBatchCount
+    return book.withLock { (book: inout ContainerBook) in
+      walk.nextRuns(book.table, into: &op.mappings, countMax: countMax) != nil
+    }
+  }
+
   /// Everything mapped writable in `range`, clipped to it, counts as written.
   func assumeWritten(_ op: inout ContainerOperation, in range: IOVARange, _ fate: DirtyFate) {
     switch fate {
     case .report(let source):
-      forEachBatch(&op, in: range) { (op: inout ContainerOperation) in
+      var walk = MappingWalk(range)
+      while nextRuns(&op, &walk) {
         for mapping in op.mappings where mapping.isWritable {
           if let part = mapping.clipped(to: range) { op.count += log.mark(part.gpa, by: source) }
         }
@@ -58,29 +68,6 @@ extension TrackedContainer {
   /// Conservative, and for good or for the final sync as the caller says.
   func assumeWritten(_ op: inout ContainerOperation, in range: IOVARange, holdBack: Bool) {
     assumeWritten(&op, in: range, holdBack ? .holdBack : .report(.conservative(id)))
-  }
-
-  /// Calls `body` with the mappings that overlap `range`, unclipped, so many at a time, in
-  /// `op.mappings`; what goes on in IOVA and GPA as one. For what counts as written unasked.
-  func forEachBatch(
-    _ op: inout ContainerOperation, in range: IOVARange,
-    _ body: (inout ContainerOperation) -> Void
-  ) {
-    let countMax = ContainerOperation.mappingBatchCount
-    var from = range.first
-    while true {
-      op.mappings.removeAll(keepingCapacity: true)
-      let copied = book.withLock { (book: inout ContainerBook) in
-        book.table.copyRuns(
-          from: from, through: range.last, into: &op.mappings, countMax: countMax)
-      }
-      guard copied > 0 else { return }
-      body(&op)
-      guard copied == countMax, let last = op.mappings.last?.iova.last, last < range.last,
-        let next = last.advanced(byBytes: 1)
-      else { return }
-      from = next
-    }
   }
 
   /// The log holds back by bitmap: windows with every bit set, for which no backend is asked.

@@ -16,7 +16,8 @@ extension TrackedContainer {
     guard isUsed, let window = dirty.window, let answered = window.intersection(range) else {
       return try unmap(&op, range)
     }
-    forEachBatch(&op, in: answered) { (op: inout ContainerOperation) in
+    var walk = MappingWalk(answered)
+    while nextRuns(&op, &walk) {
       let count = log.scatter(dirty, through: op.mappings.span, by: .unmap(id))
       op.count += count
     }

@@ -118,7 +118,7 @@ public struct MappingTable: ~Copyable, Sendable {
   public func writableSpan(in range: IOVARange) -> IOVARange? {
     var first = place(endingAtOrAfter: range.first.rawValue)
     while let place = first, !leaves[place.leaf].isWritable(place.slot) { first = next(place) }
-    guard let first, !leaves.isEmpty else { return nil }
+    guard let first else { return nil }
     var leaf = leafIndex(for: range.last.rawValue)
     var slot = countStarting(atOrBefore: range.last.rawValue, inLeaf: leaf) &- 1
     while slot < 0 || !leaves[leaf].isWritable(slot) {
@@ -235,8 +235,8 @@ public struct MappingTable: ~Copyable, Sendable {
     in range: IOVARange = .wholeSpace, writableOnly: Bool = false, _ body: (IOVARange) -> Void
   ) {
     var run: IOVARange?
-    forEach(in: range) { mapping in
-      guard !writableOnly || mapping.isWritable, let part = mapping.iova.intersection(range) else {
+    forEachExtent(in: range) { extent in
+      guard !writableOnly || extent.isWritable, let part = extent.iova.intersection(range) else {
         return
       }
       if let open = run, open.isFollowed(by: part) {

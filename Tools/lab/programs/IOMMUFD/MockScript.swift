@@ -205,12 +205,9 @@ enum MockScript {
   static func runOnEdu(_ arguments: [String]) throws -> LabResult {
     var result = LabResult()
     var random = SplitMix64(seed: arguments.first.flatMap { UInt64($0) } ?? 1)
-    guard let address = EduDevice.addresses().first,
-      let node = Folder.names("\(EduDevice.path(address))/vfio-dev")?.first
-    else { throw LabError("there is no edu with a character device") }
     let memory = try LabMemory(byteCount: 4 << 20)
     let container = try IOMMUFDContainer()
-    let device = try container.attachDevice("edu", path: "/dev/vfio/devices/\(node)")
+    let device = try container.attachDevice("edu", path: EduDevice.characterDevice())
     print("  \(device.log.name)")
     let exact = device.log.capabilities.scope == .iommuHardware
     result.check("edu has an exact log, or says why not", exact != !container.notes.isEmpty)

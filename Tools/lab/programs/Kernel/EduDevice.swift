@@ -11,6 +11,14 @@ final class EduDevice {
 
   static func path(_ address: String) -> String { "/sys/bus/pci/devices/\(address)" }
 
+  /// The file of the first one, for iommufd.
+  static func characterDevice() throws -> String {
+    guard let address = addresses().first,
+      let node = Folder.names("\(path(address))/vfio-dev")?.first
+    else { throw LabError("there is no edu with a character device") }
+    return "/dev/vfio/devices/\(node)"
+  }
+
   let file: KernelFile
   private static let buffer: UInt64 = 0x40000
 

@@ -1,39 +1,21 @@
-import Locking
 import VFIOKernel
 
 /// The real calls, counted and timed.
 final class CountingCalls: VFIOCalls {
   private let real = LinuxVFIOCalls()
-  private let counts = Mutex(CallCounts())
-
-  /// What was called since the last time.
-  func take() -> CallCounts {
-    counts.withLock { counts in
-      defer { counts = CallCounts() }
-      return counts
-    }
-  }
-
-  private func note(since began: UInt64) {
-    let took = nanoseconds() - began
-    counts.withLock { $0.note(took) }
-  }
+  let counter = CallCounter()
 
   func open(_ path: String) -> Int32 { real.open(path) }
   func close(_ descriptor: Int32) { real.close(descriptor) }
 
   func control(_ descriptor: Int32, _ request: VFIORequest, value: Int) -> Int32 {
-    let began = nanoseconds()
-    defer { note(since: began) }
-    return real.control(descriptor, request, value: value)
+    counter.measured { real.control(descriptor, request, value: value) }
   }
 
   func control(
     _ descriptor: Int32, _ request: VFIORequest, _ argument: inout MutableRawSpan
   ) -> Int32 {
-    let began = nanoseconds()
-    defer { note(since: began) }
-    return real.control(descriptor, request, &argument)
+    counter.measured { real.control(descriptor, request, &argument) }
   }
 
   func read(_ descriptor: Int32, into buffer: inout MutableRawSpan) -> Int {

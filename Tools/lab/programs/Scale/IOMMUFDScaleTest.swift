@@ -34,11 +34,11 @@ enum IOMMUFDScaleTest {
         try world.write([page(index) * 2], in: MockWorld.pages(page(index), 1))
         wanted.insert(gpaPage(index))
       }
-      _ = calls.take()
+      _ = calls.counter.take()
       let start = nanoseconds()
       let (seen, notes) = world.sync()
       let total = nanoseconds() - start
-      let taken = calls.take()
+      let taken = calls.counter.take()
       print(
         "  sync of \(count) mappings: \(taken.count) ioctls, \(total / 1000) us with the harvest, "
           + "of those \(taken.nanoseconds / 1000) us in the kernel; one per mapping would be "
@@ -48,10 +48,7 @@ enum IOMMUFDScaleTest {
       result.expect("its notes", notes, is: [])
     }
     try onePerMapping(world, calls, count: count, runCount: runCount, into: &result)
-    let end = nanoseconds()
-    try world.tracker.iommuUnmap(world.id, .wholeSpace)
-    print("  unmap of all: \(calls.take().count) ioctls, \((nanoseconds() - end) / 1_000_000) ms")
-    result.expect("and nothing is mapped", world.tracker.mappings(of: world.id).count, is: 0)
+    try unmapAll(world.tracker, world.id, calls.counter, into: &result)
     return result
   }
 
@@ -59,13 +56,10 @@ enum IOMMUFDScaleTest {
   static func runOnEdu(_ arguments: [String]) throws -> LabResult {
     var result = LabResult()
     let count = arguments.first.flatMap { UInt64($0) } ?? 1 << 20
-    guard let address = EduDevice.addresses().first,
-      let node = Folder.names("\(EduDevice.path(address))/vfio-dev")?.first
-    else { throw LabError("there is no edu with a character device") }
     let memory = try LabMemory(byteCount: Int(ramPages << 12))
     let calls = CountingIOMMUFDCalls()
     let container = try IOMMUFDContainer(calls: calls)
-    try container.attachDevice("edu", path: "/dev/vfio/devices/\(node)")
+    try container.attachDevice("edu", path: EduDevice.characterDevice())
     let tracker = DirtyTracker(log: GuestDirtyLog())
     try tracker.regionAdded(
       RAMRegion(
@@ -82,17 +76,25 @@ enum IOMMUFDScaleTest {
     print("  \(count) maps: \((nanoseconds() - began) / count) ns each")
     result.expect("that many are mapped", tracker.mappings(of: id).count, is: Int(count))
     _ = tracker.startTracking()
-    _ = calls.take()
+    _ = calls.counter.take()
     let start = nanoseconds()
     _ = tracker.sync(isFinal: true)
-    print("  sync: \(calls.take().count) ioctls, \((nanoseconds() - start) / 1000) us")
+    print("  sync: \(calls.counter.take().count) ioctls, \((nanoseconds() - start) / 1000) us")
     let dirty = tracker.log.dirtyPageCount(for: reader)
     result.expect("every page that a device can write is in the log", dirty, is: ramPages)
-    let end = nanoseconds()
-    try tracker.iommuUnmap(id, .wholeSpace)
-    print("  unmap of all: \(calls.take().count) ioctls, \((nanoseconds() - end) / 1_000_000) ms")
-    result.expect("and nothing is mapped", tracker.mappings(of: id).count, is: 0)
+    try unmapAll(tracker, id, calls.counter, into: &result)
     return result
+  }
+
+  private static func unmapAll(
+    _ tracker: DirtyTracker, _ id: ContainerID, _ counter: CallCounter,
+    into result: inout LabResult
+  ) throws {
+    let began = nanoseconds()
+    try tracker.iommuUnmap(id, .wholeSpace)
+    let milliseconds = (nanoseconds() - began) / 1_000_000
+    print("  unmap of all: \(counter.take().count) ioctls, \(milliseconds) ms")
+    result.expect("and nothing is mapped", tracker.mappings(of: id).count, is: 0)
   }
 
   private static func page(_ index: UInt64) -> UInt64 { index + index / runLength }
@@ -107,12 +109,12 @@ enum IOMMUFDScaleTest {
   ) throws {
     func nanosecondsPerCall(_ windows: [IOVARange]) throws -> Double {
       var bitmap = try QueryBitmap(byteCountMax: 4096)
-      _ = calls.take()
+      _ = calls.counter.take()
       for window in windows {
         try bitmap.reset(window: window, pageSize: .fourKiB)
         try world.logs[0].query(&bitmap, clear: true)
       }
-      let taken = calls.take()
+      let taken = calls.counter.take()
       return Double(taken.nanoseconds) / Double(taken.count)
     }
     let each = try nanosecondsPerCall(

@@ -49,9 +49,9 @@ enum ScaleTest {
       "the end was announced before it came", warnings.contains { $0.contains("dma_avail") },
       "\(warnings)")
     let began = nanoseconds()
-    _ = calls.take()
+    _ = calls.counter.take()
     try tracker.iommuUnmap(container, .wholeSpace)
-    print("  unmap of all: \(calls.take().count) ioctls, \(milliseconds(since: began)) ms")
+    print("  unmap of all: \(calls.counter.take().count) ioctls, \(milliseconds(since: began)) ms")
     result.expect("and nothing is mapped", tracker.mappings(of: container).count, is: 0)
     _ = tracker.stopTracking()
   }
@@ -98,11 +98,11 @@ enum ScaleTest {
     _ tracker: DirtyTracker, _ calls: CountingCalls, mappingCount: Int,
     into result: inout LabResult
   ) {
-    _ = calls.take()
+    _ = calls.counter.take()
     let began = nanoseconds()
     let report = tracker.sync(isFinal: false)
     let total = nanoseconds() - began
-    let taken = calls.take()
+    let taken = calls.counter.take()
     print(
       "  sync of \(mappingCount) mappings: \(taken.count) ioctls, \(total / 1000) us, of those "
         + "\(taken.nanoseconds / 1000) us in the kernel; one per mapping would be \(mappingCount)")
@@ -120,7 +120,7 @@ enum ScaleTest {
     _ container: Type1Container, _ calls: CountingCalls, into result: inout LabResult
   ) throws {
     let sample = 400
-    _ = calls.take()
+    _ = calls.counter.take()
     var bitmap = try QueryBitmap(byteCountMax: 32 << 10)
     for index in stride(from: 0, to: spec, by: spec / sample) {
       let first = iova(index)
@@ -128,12 +128,12 @@ enum ScaleTest {
         window: AddressRange(first: IOVA(first), last: IOVA(first + 4095)), pageSize: .fourKiB)
       try container.dirtyLogs[0].query(&bitmap, clear: true)
     }
-    let each = calls.take()
+    let each = calls.counter.take()
     let whole = AddressRange(
       first: IOVA(base), last: IOVA(iova(spec - 1) + 4095))
     try bitmap.reset(window: whole, pageSize: .fourKiB)
     try container.dirtyLogs[0].query(&bitmap, clear: true)
-    let once = calls.take()
+    let once = calls.counter.take()
     let ratio =
       Double(each.nanoseconds) / Double(each.count) * Double(spec) / Double(once.nanoseconds)
     print(
