@@ -12,17 +12,21 @@ final class ScatterTrial {
   private let peerTarget: Words
   private var isVerified = false
 
-  /// - Parameter percent: of the pages of the window, each dirty or not for itself.
+  /// - Parameters:
+  ///   - mappings: of a page each.
+  ///   - percent: of them, each dirty or not for itself. No backend reports what is not mapped.
   convenience init(
     mappings: [Mapping], windowPages: Int, targetPages: Int, percent: Int
   ) throws {
     var random = SplitMix(state: UInt64(percent))
     let limit = UInt64.max / 100 * UInt64(percent)
+    var dirty: [UInt64] = Array(repeating: 0, count: (windowPages + 63) / 64)
+    for mapping in mappings where random.next() < limit {
+      let page = mapping.iova.first.rawValue >> 12
+      dirty[Int(page >> 6)] |= 1 << (page & 63)
+    }
     try self.init(mappings: mappings, windowPages: windowPages, targetPages: targetPages) { words in
-      words.fill { word in
-        if percent == 25 { return random.next() & random.next() }
-        return (0..<64 as Range<UInt64>).reduce(0) { $0 | (random.next() < limit ? 1 &<< $1 : 0) }
-      }
+      words.fill { dirty[$0] }
     }
   }
 
