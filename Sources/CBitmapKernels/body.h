@@ -299,4 +299,5 @@ static size_t first_nonzero(const uint64_t *words, size_t from, size_t count) {
 }
 
 #include "packed.h"
+#include "packed_runs.h"
 #include "scatter.h"

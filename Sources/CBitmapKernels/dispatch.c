@@ -85,3 +85,7 @@ size_t smudge_packed_dirty(const smudge_packed *packed, const smudge_answer *ans
                            smudge_mapping *into) {
   return kernels()->packed_dirty(packed, answer, into);
 }
+
+size_t smudge_packed_runs(const smudge_packed *packed, size_t open_count, smudge_mapping *into) {
+  return kernels()->packed_runs(packed, open_count, into);
+}

@@ -32,6 +32,7 @@ typedef struct smudge_kernels {
   size_t (*first_nonzero)(const uint64_t *words, size_t from, size_t count);
   size_t (*packed_dirty)(const smudge_packed *packed, const smudge_answer *answer,
                          smudge_mapping *into);
+  size_t (*packed_runs)(const smudge_packed *packed, size_t open_count, smudge_mapping *into);
 } smudge_kernels;
 
 // `count` bits, 1 to 64, from bit `bit` on. Reads a second word only when the bits reach into it.

@@ -38,8 +38,8 @@ static size_t packed_dirty(const smudge_packed *packed, const smudge_answer *ans
     // First which, then what: most need not be unpacked, and no guess is made of which they are.
     uint64_t end = packed->count - base < 64 ? packed->count - base : 64, dirty = 0;
     for (uint64_t i = 0; i < end; i++) {
-      // The next leaf lies anywhere in memory.
-      __builtin_prefetch(packed->next_keys + (base + i) * 3);
+      // It lies anywhere in memory.
+      __builtin_prefetch(packed->ahead_keys + (base + i) * 3);
       dirty |= slot_may_be_dirty(packed, &a, base + i) << i;
     }
     for (; dirty != 0; dirty &= dirty - 1) {

@@ -69,16 +69,16 @@ import CBitmapKernels
   /// Appends mappings to a batch: the walk of a sync, so its room is made once and not looked at
   /// again for each.
   ///
-  /// - Parameter next: the leaf that will be walked after this one. It lies anywhere in memory, so
-  ///   it is asked for while this one is unpacked.
+  /// - Parameter ahead: a leaf that will be walked soon. It lies anywhere in memory, so it is asked
+  ///   for while this one is unpacked.
   /// - Precondition: `slots` lies in `0..<count`.
-  func append(_ slots: Range<Int>, to batch: inout [Mapping], before next: MappingLeaf) {
+  func append(_ slots: Range<Int>, to batch: inout [Mapping], asking ahead: MappingLeaf) {
     batch.append(addingCapacity: slots.count) { output in
       unsafe output.withUnsafeMutableBufferPointer { room, initialized in
         guard let base = room.baseAddress else { return }
         var target = unsafe base + initialized
         for slot in slots {
-          unsafe smudge_bitmap_prefetch(next.keys + slot &* 3)
+          unsafe smudge_bitmap_prefetch(ahead.keys + slot &* 3)
           unsafe target.initialize(to: mapping(slot))
           unsafe target += 1
         }
@@ -90,15 +90,15 @@ import CBitmapKernels
   /// Appends mappings as runs: what goes on in IOVA and in GPA with the same permissions becomes
   /// one with the last of the batch, which keeps its generation.
   ///
-  /// - Parameter next: as of ``append(_:to:before:)``.
+  /// - Parameter ahead: as of ``append(_:to:asking:)``.
   /// - Precondition: `slots` lies in `0..<count`, after the batch's mappings.
-  func appendRuns(_ slots: Range<Int>, to batch: inout [Mapping], before next: MappingLeaf) {
+  func appendRuns(_ slots: Range<Int>, to batch: inout [Mapping], asking ahead: MappingLeaf) {
     let open = batch.popLast()
     batch.append(addingCapacity: slots.count &+ 1) { output in
       if let open { output.append(open) }
       unsafe output.withUnsafeMutableBufferPointer { room, initialized in
         guard let base = room.baseAddress else { return }
-        var packed = unsafe packed(slots, next)
+        var packed = unsafe packed(slots, ahead)
         // Sound: `Mapping` and `smudge_mapping` have the same layout, which a test holds, and there
         // is room for each slot after the open one.
         initialized = unsafe base.withMemoryRebound(
@@ -108,19 +108,19 @@ import CBitmapKernels
     }
   }
 
-  @unsafe private func packed(_ slots: Range<Int>, _ next: MappingLeaf) -> smudge_packed {
+  @unsafe private func packed(_ slots: Range<Int>, _ ahead: MappingLeaf) -> smudge_packed {
     unsafe smudge_packed(
       keys: keys + slots.lowerBound, rest: rest + slots.lowerBound &* 2,
-      count: UInt64(slots.count), next_keys: next.keys)
+      count: UInt64(slots.count), ahead_keys: ahead.keys)
   }
 
   /// Appends the writable mappings under which a page of an answer may be dirty: all that have one,
   /// and some that have none.
   ///
-  /// - Parameter next: as of ``append(_:to:before:)``.
+  /// - Parameter ahead: as of ``append(_:to:asking:)``.
   /// - Precondition: `slots` lies in `0..<count`; `words` has a bit for each page of the window.
   func appendDirty(
-    _ slots: Range<Int>, to batch: inout [Mapping], before next: MappingLeaf,
+    _ slots: Range<Int>, to batch: inout [Mapping], asking ahead: MappingLeaf,
     _ words: Span<UInt64>, _ window: IOVARange, _ pageSize: PageSize
   ) {
     precondition(
@@ -130,7 +130,7 @@ import CBitmapKernels
         guard let base = room.baseAddress else { return }
         unsafe words.withUnsafeBufferPointer { words in
           guard let bits = words.baseAddress else { return }
-          var packed = unsafe packed(slots, next)
+          var packed = unsafe packed(slots, ahead)
           var answer = unsafe smudge_answer(
             words: bits, window_first: window.first.rawValue, window_last: window.last.rawValue,
             page_shift: pageSize.shift, write_permission: Permissions.write.rawValue)
@@ -148,14 +148,14 @@ import CBitmapKernels
   /// Goes on with `open` through mappings that lie side by side and all may be written or none;
   /// what it does not go on with is handed out, and the last one stays open.
   ///
-  /// - Parameter next: as of ``append(_:to:before:)``.
+  /// - Parameter ahead: as of ``append(_:to:asking:)``.
   /// - Precondition: `slots` lies in `0..<count`, after `open`.
   @inline(__always) func extend(
-    _ open: inout MappingExtent?, _ slots: Range<Int>, before next: MappingLeaf,
+    _ open: inout MappingExtent?, _ slots: Range<Int>, asking ahead: MappingLeaf,
     _ body: (MappingExtent) -> Void
   ) {
     for slot in slots {
-      unsafe smudge_bitmap_prefetch(next.keys + slot &* 3)
+      unsafe smudge_bitmap_prefetch(ahead.keys + slot &* 3)
       let isWritable = isWritable(slot)
       let first = first(slot)
       let last = IOVA(last(slot))

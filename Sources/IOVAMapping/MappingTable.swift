@@ -57,6 +57,9 @@ public struct MappingTable: ~Copyable, Sendable {
     leaves.count * MappingLeaf.byteCount + directory.capacity * 8 + leaves.capacity * 8
   }
 
+  /// How many leaves ahead a walk asks for memory: reading one takes less time than memory does.
+  private static let leavesAhead = 3
+
   /// A mapping's place.
   struct Place {
     var leaf: Int
@@ -145,8 +148,8 @@ public struct MappingTable: ~Copyable, Sendable {
   public func copyMappings(
     from: IOVA, through last: IOVA, into batch: inout [Mapping], countMax: Int
   ) -> Int {
-    walk(from: from, through: last, countMax: countMax) { leaf, slots, next in
-      leaf.append(slots, to: &batch, before: next)
+    walk(from: from, through: last, countMax: countMax) { leaf, slots, ahead in
+      leaf.append(slots, to: &batch, asking: ahead)
     }
   }
 
@@ -159,8 +162,8 @@ public struct MappingTable: ~Copyable, Sendable {
   public func copyRuns(
     from: IOVA, through last: IOVA, into batch: inout [Mapping], countMax: Int
   ) -> Int {
-    walk(from: from, through: last, countMax: countMax) { leaf, slots, next in
-      leaf.appendRuns(slots, to: &batch, before: next)
+    walk(from: from, through: last, countMax: countMax) { leaf, slots, ahead in
+      leaf.appendRuns(slots, to: &batch, asking: ahead)
     }
   }
 
@@ -175,8 +178,8 @@ public struct MappingTable: ~Copyable, Sendable {
     under words: Span<UInt64>, window: IOVARange, pageSize: PageSize
   ) -> (count: Int, last: IOVA?) {
     var end: IOVA?
-    let count = walk(from: from, through: last, countMax: countMax) { leaf, slots, next in
-      leaf.appendDirty(slots, to: &batch, before: next, words, window, pageSize)
+    let count = walk(from: from, through: last, countMax: countMax) { leaf, slots, ahead in
+      leaf.appendDirty(slots, to: &batch, asking: ahead, words, window, pageSize)
       if let slot = slots.last { end = IOVA(leaf.last(slot)) }
     }
     return (count, end)
@@ -185,15 +188,15 @@ public struct MappingTable: ~Copyable, Sendable {
   /// The extents of the mappings that overlap `range`, in IOVA order, unclipped.
   public func forEachExtent(in range: IOVARange = .wholeSpace, _ body: (MappingExtent) -> Void) {
     var open: MappingExtent?
-    walk(from: range.first, through: range.last, countMax: count) { leaf, slots, next in
-      leaf.extend(&open, slots, before: next, body)
+    walk(from: range.first, through: range.last, countMax: count) { leaf, slots, ahead in
+      leaf.extend(&open, slots, asking: ahead, body)
     }
     if let open { body(open) }
   }
 
   @inline(__always) @discardableResult private func walk(
     from: IOVA, through last: IOVA, countMax: Int,
-    _ take: (_ leaf: MappingLeaf, _ slots: Range<Int>, _ next: MappingLeaf) -> Void
+    _ take: (_ leaf: MappingLeaf, _ slots: Range<Int>, _ ahead: MappingLeaf) -> Void
   ) -> Int {
     guard let start = place(endingAtOrAfter: from.rawValue) else { return 0 }
     var index = start.leaf
@@ -207,7 +210,7 @@ public struct MappingTable: ~Copyable, Sendable {
       }
       guard slot < end else { break }
       end = min(end, slot &+ (countMax &- copied))
-      take(leaf, slot..<end, leaves[min(index &+ 1, leaves.count &- 1)])
+      take(leaf, slot..<end, leaves[min(index &+ Self.leavesAhead, leaves.count &- 1)])
       copied &+= end &- slot
       guard end == leaf.count else { break }
       index &+= 1

@@ -57,6 +57,32 @@ import Testing
     #expect(runs == [Self.range(1, 2)])
   }
 
+  /// Maps 500 times, and returns the page after the last.
+  private static func fillWithRuns(
+    _ table: inout MappingTable, _ random: inout SeededGenerator
+  ) throws -> UInt64 {
+    var next: UInt64 = 0
+    let gpaEnd: UInt64 = 1 << 52
+    var gpa: UInt64 = 1000
+    var size: UInt64 = 1
+    // From hardly any that go on to long stretches of equal ones.
+    let changes = [6, 40, 300].randomElement(using: &random)!
+    while table.count < 500 {
+      next += random.once(in: changes) ? random.below(3 as UInt64) : 0
+      if random.once(in: changes) { size = 1 + random.below(3 as UInt64) }
+      if random.once(in: changes) { gpa = random.below(5000 as UInt64) }
+      // The end of the address space, and what would go on there if addresses wrapped.
+      if random.once(in: changes) { gpa = gpaEnd - random.below(40 as UInt64) * size }
+      if gpa + size > gpaEnd { gpa = 0 }
+      try table.map(
+        Self.range(next, size), to: GPA(gpa << 12),
+        permissions: random.once(in: changes) ? .read : .readWrite)
+      next += size
+      gpa += size
+    }
+    return next
+  }
+
   @Test func `the walk in runs names the same pages, and joins only what goes on everywhere`()
     throws
   {
@@ -65,18 +91,7 @@ import Testing
     var random = SeededGenerator(seed: seed)
     for _ in 0..<40 {
       var table = MappingTable()
-      var next: UInt64 = 0
-      var gpa: UInt64 = 1000
-      while table.count < 500 {
-        next += random.once(in: 6) ? random.below(3 as UInt64) : 0
-        gpa = random.once(in: 6) ? random.below(5000 as UInt64) : gpa
-        let pages = 1 + random.below(3 as UInt64)
-        try table.map(
-          Self.range(next, pages), to: GPA(gpa << 12),
-          permissions: random.once(in: 8) ? .read : .readWrite)
-        next += pages
-        gpa += pages
-      }
+      let next = try Self.fillWithRuns(&table, &random)
       let low = IOVA(random.below(next) << 12)
       let high = IOVA(low.rawValue + random.below(next) << 12)
       let limit = 1 + Int(random.below(300 as UInt64))

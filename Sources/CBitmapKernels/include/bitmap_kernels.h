@@ -42,8 +42,8 @@ typedef struct smudge_packed {
   const uint64_t *keys;
   const uint64_t *rest;
   uint64_t count;
-  /// Of the leaf that is read next: asked for while this one is read.
-  const uint64_t *next_keys;
+  /// Of a leaf that is read soon: asked for while this one is read.
+  const uint64_t *ahead_keys;
 } smudge_packed;
 
 /// The answer of a query: a bit for each page of the window, in whole words.
