@@ -1,6 +1,16 @@
 // Mappings as the leaves of a table pack them, those left out under which nothing is dirty.
 // Included by body.h.
 
+// Mappings that are looked at together.
+enum { STEP = 8 };
+
+// Asks for as much of the leaf ahead as STEP mappings from `i` on are of this one. It lies anywhere
+// in memory.
+INLINE void ask_ahead(const smudge_packed *packed, uint64_t i) {
+  const uint64_t *ahead = packed->ahead_keys + i * 3;
+  for (uint64_t word = 0; word < STEP * 3; word += 8) __builtin_prefetch(ahead + word);
+}
+
 // A mapping of more pages is not looked through: it is taken for dirty.
 enum { LOOKED_THROUGH_PAGES = 4096 };
 
@@ -30,6 +40,35 @@ INLINE uint64_t slot_may_be_dirty(const smudge_packed *packed, const smudge_answ
   return may_be_dirty(a->words, from >> a->page_shift, through >> a->page_shift);
 }
 
+// Whether STEP mappings from `i` on, which may be written, lie side by side on a line of the answer
+// each: `*first_word` is then the first word of the first.
+INLINE int are_lines(const smudge_packed *packed, const smudge_answer *a, uint64_t i,
+                     uint64_t *first_word) {
+  const uint64_t *keys = packed->keys + i, *rest = packed->rest + i * 2;
+  uint64_t bytes = 512ull << a->page_shift, first = keys[0] & ~0xfffull;
+  uint64_t distance = first - a->window_first;
+  if ((keys[0] & a->write_permission) == 0 || first < a->window_first ||
+      first > a->window_last || a->window_last - first < STEP * bytes - 1)
+    return 0;
+  uint64_t odd = (keys[0] & 0x3fc) | (distance & ((64ull << a->page_shift) - 1));
+  for (uint64_t k = 0; k < STEP; k++) {
+    odd |= keys[k] ^ (keys[0] + k * bytes);
+    odd |= (rest[k * 2 + 1] & 0xffffffff) ^ ((bytes >> 12) - 1);
+  }
+  *first_word = distance >> a->page_shift >> 6;
+  return odd == 0;
+}
+
+// One bit for each of STEP lines that is not zero.
+INLINE uint64_t dirty_among(const uint64_t *words) {
+  uint64_t dirty = 0;
+  for (uint64_t k = 0; k < STEP; k++) {
+    __builtin_prefetch(words + k * 8 + STREAM_AHEAD);
+    dirty |= (uint64_t)!line_is_zero(line_load(words + k * 8)) << k;
+  }
+  return dirty;
+}
+
 static size_t packed_dirty(const smudge_packed *packed, const smudge_answer *answer,
                            smudge_mapping *into) {
   smudge_answer a = *answer;
@@ -37,10 +76,15 @@ static size_t packed_dirty(const smudge_packed *packed, const smudge_answer *ans
   for (uint64_t base = 0; base < packed->count; base += 64) {
     // First which, then what: most need not be unpacked, and no guess is made of which they are.
     uint64_t end = packed->count - base < 64 ? packed->count - base : 64, dirty = 0;
-    for (uint64_t i = 0; i < end; i++) {
-      // It lies anywhere in memory.
-      __builtin_prefetch(packed->ahead_keys + (base + i) * 3);
-      dirty |= slot_may_be_dirty(packed, &a, base + i) << i;
+    for (uint64_t i = 0; i < end; i += STEP) {
+      ask_ahead(packed, base + i);
+      uint64_t count = end - i < STEP ? end - i : STEP, word;
+      if (count == STEP && are_lines(packed, &a, base + i, &word)) {
+        dirty |= dirty_among(a.words + word) << i;
+        continue;
+      }
+      for (uint64_t k = i; k < i + count; k++)
+        dirty |= slot_may_be_dirty(packed, &a, base + k) << k;
     }
     for (; dirty != 0; dirty &= dirty - 1) {
       uint64_t i = base + (uint64_t)__builtin_ctzll(dirty);

@@ -1,7 +1,4 @@
-// Mappings as the leaves of a table pack them, joined to runs. Included by body.h.
-
-// Mappings that are looked at together.
-enum { STEP = 8 };
+// Mappings as the leaves of a table pack them, joined to runs. Included by body.h, after packed.h.
 
 // Whether STEP mappings from `i` on are as large as the one before them, and each goes on where the
 // one before it ends, in IOVA and GPA with the same permissions.
@@ -28,8 +25,7 @@ static size_t packed_runs(const smudge_packed *packed, size_t open_count, smudge
   for (uint64_t i = 0; i < packed->count; i++) {
     // One that goes on is seldom alone.
     while (goes_on && packed->count - i >= STEP && go_on_evenly(packed, i)) {
-      for (uint64_t k = 0; k < STEP * 3; k += 8)
-        __builtin_prefetch(packed->ahead_keys + i * 3 + k);
+      ask_ahead(packed, i);
       i += STEP;
       run.iova_last = packed_last(packed->keys[i - 1], packed->rest[i * 2 - 1]);
     }

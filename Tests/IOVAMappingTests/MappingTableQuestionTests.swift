@@ -139,6 +139,33 @@ import Testing
     }
   }
 
+  /// Maps 300 times, and returns the page after the last.
+  /// - Parameter lineByteCount: of what nearly all mappings are, side by side; nil for any kind.
+  private static func fill(
+    _ table: inout MappingTable, lineByteCount: UInt64?, _ random: inout SeededGenerator
+  ) throws -> UInt64 {
+    var next = lineByteCount == nil ? random.below(200 as UInt64) : 0
+    while table.count < 300 {
+      if let lineByteCount, !random.once(in: 40) {
+        try table.map(
+          range(next, lineByteCount >> 12), to: GPA(random.below(1 << 30) << 12),
+          permissions: random.once(in: 60) ? .read : .readWrite)
+        next += lineByteCount >> 12
+        continue
+      }
+      let kind = random.below(20)
+      let pages: UInt64 =
+        kind == 0 ? 5000 : kind < 5 ? 512 : kind < 9 ? 1 + random.below(700 as UInt64) : 1
+      if kind >= 5, random.once(in: 3) { next += random.below(70 as UInt64) }
+      if pages == 512, random.once(in: 2) { next = (next + 63) & ~63 }
+      try table.map(
+        range(next, pages), to: GPA(random.below(1 << 30) << 12),
+        permissions: random.once(in: 5) ? .read : .readWrite)
+      next += pages
+    }
+    return next
+  }
+
   @Test func `the walk under an answer leaves out only what is clean or may not be written`() throws
   {
     let seed = TestSeed.seed(default: 33)
@@ -146,20 +173,11 @@ import Testing
     var random = SeededGenerator(seed: seed)
     for round in 0..<60 {
       var table = MappingTable()
-      var next = random.below(200 as UInt64)
-      while table.count < 300 {
-        let kind = random.below(20)
-        let pages: UInt64 =
-          kind == 0 ? 5000 : kind < 5 ? 512 : kind < 9 ? 1 + random.below(700 as UInt64) : 1
-        if kind >= 5, random.once(in: 3) { next += random.below(70 as UInt64) }
-        if pages == 512, random.once(in: 2) { next = (next + 63) & ~63 }
-        try table.map(
-          Self.range(next, pages), to: GPA(random.below(1 << 30) << 12),
-          permissions: random.once(in: 5) ? .read : .readWrite)
-        next += pages
-      }
       let pageSize: PageSize = round % 3 == 0 ? PageSize(bytes: 65536)! : .fourKiB
-      let first = IOVA(random.below(next / 2) << 12 & ~0xffff)
+      let isEven = round % 4 == 1
+      let next = try Self.fill(&table, lineByteCount: isEven ? pageSize.bytes << 9 : nil, &random)
+      let start = isEven && random.once(in: 2) ? 0 : random.below(next / 2)
+      let first = IOVA(start << 12 & ~0xffff)
       let window = IOVARange(
         first: first, byteCount: (1 + random.below(next / 16)) << 16)!
       let bitCount = Int(window.pageCount(pageSize))
