@@ -76,16 +76,10 @@ INLINE void or_group(writer *w, const group *g) {
   }
 }
 
-// One bit for each of `count` lines that is not zero. Asks for the lines after them, and for the
-// mappings of those found: what the next steps read.
+// As nonzero_lines. Asks for the mappings of those found too, which the next step reads.
 INLINE uint64_t dirty_lines(const uint64_t *source, const smudge_mapping *mappings,
                             uint64_t count) {
-  uint64_t dirty = 0;
-  for (uint64_t i = 0; i < count; i++) {
-    // The CPU's own prefetch ends where a page does, which is here.
-    __builtin_prefetch(source + (i + GROUP) * 8);
-    dirty |= (uint64_t)!line_is_zero(line_load(source + i * 8)) << i;
-  }
+  uint64_t dirty = nonzero_lines(source, count);
   for (uint64_t rest = dirty; rest != 0; rest &= rest - 1) {
     const smudge_mapping *m = mappings + __builtin_ctzll(rest);
     __builtin_prefetch(m);

@@ -69,7 +69,7 @@ INLINE uint64_t between(place low, place high, uint64_t page) {
   if (page <= low.page) return low.index;
   if (page >= high.page) return high.index;
   double part = (double)(page - low.page) / (double)(high.page - low.page);
-  return low.index + (uint64_t)(part * (double)(high.index - low.index));
+  return low.index + (uint64_t)(part * (double)(high.index - low.index) + 0.5);
 }
 
 // Better guesses: each between the two nearest of the places guessed before.
@@ -81,11 +81,46 @@ INLINE void narrow(const smudge_scatter *s, place low, place last, search *f) {
     while (next < f->count && places[next].page <= f->pages[i]) low = places[next++];
     uint64_t index = between(low, next < f->count ? places[next] : last, f->pages[i]);
     f->indices[i] = index;
-    // A mapping may lie in two lines.
+    // A mapping may lie in two lines, and the guess may be one too far.
     const smudge_mapping *m = s->mappings + index;
     __builtin_prefetch(m);
     __builtin_prefetch(&m->generation);
+    __builtin_prefetch(m - (index != 0));
   }
+}
+
+// The dirty pages from `page` on of a line, after `count` others: no more than GROUP together.
+INLINE uint64_t pages_of_line(const smudge_scatter *s, uint64_t line, uint64_t page,
+                              uint64_t count, uint64_t *pages) {
+  const uint64_t *words = s->source + line * 8;
+  uint64_t dirty = 0;
+  for (uint64_t i = 0; i < 8; i++) dirty |= (uint64_t)(words[i] != 0) << i;
+  for (; dirty != 0; dirty &= dirty - 1) {
+    uint64_t i = (uint64_t)__builtin_ctzll(dirty), first = (line << 9) + (i << 6);
+    for (uint64_t bits = words[i]; bits != 0 && count < GROUP; bits &= bits - 1) {
+      pages[count] = first + (uint64_t)__builtin_ctzll(bits);
+      count += pages[count] >= page;
+    }
+  }
+  return count;
+}
+
+// Up to GROUP dirty pages from `page` on. Which lines are dirty is found for some together: asked
+// line by line, a guess would be wrong too often.
+INLINE uint64_t dirty_pages(const smudge_scatter *s, uint64_t page, uint64_t *pages) {
+  uint64_t line = page >> 9, line_count = s->window_page_count >> 9, count = 0;
+  while (count < GROUP && line < line_count) {
+    uint64_t step = line_count - line < GROUP ? line_count - line : GROUP;
+    uint64_t dirty = nonzero_lines(s->source + line * 8, step);
+    for (; dirty != 0 && count < GROUP; dirty &= dirty - 1)
+      count = pages_of_line(s, line + (uint64_t)__builtin_ctzll(dirty), page, count, pages);
+    line += step;
+  }
+  // What is left of the window is less than a line.
+  if (page < line_count << 9) page = line_count << 9;
+  while (count < GROUP && (page = next_dirty(s, page)) < s->window_page_count)
+    pages[count++] = page++;
+  return count;
 }
 
 // The next dirty pages, with a guess for each: by its distance from the cursor and `density`, the
@@ -93,15 +128,12 @@ INLINE void narrow(const smudge_scatter *s, place low, place last, search *f) {
 // all of them.
 INLINE void search_mappings(const smudge_scatter *s, const cursor *at, double density, search *f) {
   place low = place_of(s, at->index), last = place_of(s, s->mapping_count - 1);
-  uint64_t page = at->page;
-  for (f->count = 0; f->count < GROUP; f->count++, page++) {
-    page = next_dirty(s, page);
-    if (page >= s->window_page_count) break;
+  f->count = dirty_pages(s, at->page, f->pages);
+  for (uint64_t i = 0; i < f->count; i++) {
+    uint64_t page = f->pages[i], index = last.index;
     double ahead = page > low.page ? (double)(page - low.page) * density : 0;
-    uint64_t index = last.index;
     if (ahead < (double)(last.index - low.index)) index = low.index + (uint64_t)ahead;
-    f->pages[f->count] = page;
-    f->indices[f->count] = index;
+    f->indices[i] = index;
     __builtin_prefetch(s->mappings + index);
   }
   for (int round = 0; round < ROUNDS; round++) narrow(s, low, last, f);
