@@ -92,6 +92,14 @@ extension bench_mapping {
     unsafe body(UnsafeBufferPointer(start: base, count: count).span)
   }
 
+  /// The bytes of a scatter alone. The caller has checked that every mapping is of 2 MiB, aligned,
+  /// and lies inside both bitmaps.
+  func moveLines(from source: Words, through mappings: [bench_mapping]) {
+    unsafe mappings.withUnsafeBufferPointer { all in
+      unsafe bench_move_lines(base, source.base, all.baseAddress!, all.count)
+    }
+  }
+
   /// The plain scatter into these words, whose first page is GPA 0. The caller has checked that
   /// every mapping lies inside both bitmaps.
   func scatterPerPage(from source: Words, window: IOVA, through mappings: [bench_mapping]) -> UInt64

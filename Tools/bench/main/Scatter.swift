@@ -47,6 +47,8 @@ enum Scatter {
   // MARK: 2 MiB each
 
   private static let memcpy = "memcpy of 32 MiB"
+  /// What the memory can do with mappings that lead anywhere.
+  private static let bytesAlone = "its bytes, moved by a plain loop"
 
   private static var large: Section {
     func name(_ shift: String, _ order: String, _ dirt: ScatterDirt) -> String {
@@ -59,7 +61,10 @@ enum Scatter {
         kinds.map { Row(name: name($0.0, order, dirt), peer: memcpy, target: $0.2) }
       }
     }
-    return Section(name: "scatter", rows: rows) { recorder, effort in
+    let bare = ScatterDirt.allCases.map {
+      Row(name: name("aligned", "shuffled", $0), peer: bytesAlone, target: 1.0)
+    }
+    return Section(name: "scatter", rows: rows + bare) { recorder, effort in
       let count = effort.size(512 << 10, quick: 512)
       let source = Words(count: count * 8)
       let copy = Words(count: count * 8)
@@ -73,6 +78,9 @@ enum Scatter {
           for _ in 0..<effort.repetitions {
             try trial.run(recorder, name(kind.0, order, dirt), peer: nil)
             recorder.time(name(kind.0, order, dirt), memcpy) { copy.copy(from: source) }
+            if kind.1 == 0, order == "shuffled" {
+              recorder.time(name(kind.0, order, dirt), bytesAlone) { trial.moveLines() }
+            }
           }
         }
       }

@@ -65,6 +65,9 @@ final class ScatterTrial {
     precondition(count.newlyDirtyPages == newly, "both mark the same pages")
   }
 
+  /// What no scatter of these mappings, of 2 MiB and aligned, does without.
+  func moveLines() { peerTarget.moveLines(from: source, through: peerMappings) }
+
   private func scatter() -> ScatterCount {
     let mappings = mappings
     return target.scatter(query, through: mappings.span, gpaFirst: GPA(0))
