@@ -142,10 +142,15 @@ static int scatter(smudge_scatter *scatter) {
   counts c = {tally_zero(), 0, 0};
   batch b;
   b.count = b.hit = b.newly = 0;
+  // Apart from the counts, which stay in registers as long as nobody has their address.
+  smudge_counts sum = {0, 0};
   uint64_t mask = (1ull << s.page_shift) - 1;
   int result = SMUDGE_SCATTER_DONE;
   while (result == SMUDGE_SCATTER_DONE) {
-    if (s.mappings_lead) listed_lines(&s, &at, &c);
+    if (s.mappings_lead) {
+      at = clean_lines(scatter, at, &sum);
+      listed_lines(&s, &at, &c);
+    }
     at.page = next_dirty(&s, at.page);
     if (at.page >= s.window_page_count) break;
     uint64_t iova = s.window_first + (at.page << s.page_shift);
@@ -164,21 +169,18 @@ static int scatter(smudge_scatter *scatter) {
       if (at.index == before && at.page == page) result = one_mapping(&s, &at, &b, &c);
     } else if (m->iova_first == iova && m->iova_last - iova == (512ull << s.page_shift) - 1 &&
                (page & 63) == 0) {
-      line_mappings(&s, &at, &c);
+      at = clean_lines(scatter, at, &sum);
+      if (at.page < s.window_page_count) line_mappings(&s, &at, &c);
       if (at.page == page) result = one_mapping(&s, &at, &b, &c);
     } else {
       result = one_mapping(&s, &at, &b, &c);
-      if (result == SMUDGE_SCATTER_DONE && (at.page & 63) == 0 &&
-          m->iova_last - m->iova_first == (512ull << s.page_shift) - 1 &&
-          at.page < s.window_page_count)
-        line_mappings(&s, &at, &c);
     }
   }
   flush(&s.target, &b);
   if (s.streams) stream_end();
   scatter->mapping_next = at.index;
   scatter->page_next = at.page;
-  scatter->hit_count += b.hit + c.hit + tally_hit(&c.lines);
-  scatter->newly_count += b.newly + c.newly + tally_newly(&c.lines);
+  scatter->hit_count += sum.hit + b.hit + c.hit + tally_hit(&c.lines);
+  scatter->newly_count += sum.newly + b.newly + c.newly + tally_newly(&c.lines);
   return result;
 }

@@ -47,9 +47,9 @@ void bench_copy(void *target, const void *source, size_t byte_count);
 uint64_t bench_scatter_per_page(uint64_t *target, uint64_t target_gpa_first, const uint64_t *source,
                                 uint64_t window_first, const bench_mapping *mappings, size_t count);
 
-/// Reads each mapping, of 2 MiB, and its line of the source, and stores it where it goes unless it is
-/// zero: nothing but the bytes of a scatter. Without counts, summaries and checks, and what was in
-/// the target is lost. Both are aligned to lines; the first bit of both is address 0.
+/// Reads each mapping, of 2 MiB, and its line of the source, and stores it where it goes unless it
+/// is zero: nothing but the bytes of a scatter. Without counts, summaries and checks, and what was
+/// in the target is lost. Both are aligned to lines; the first bit of both is address 0.
 void bench_move_lines(uint64_t *target, const uint64_t *source, const bench_mapping *mappings,
                       size_t count);
 
