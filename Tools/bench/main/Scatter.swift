@@ -62,7 +62,7 @@ enum Scatter {
       }
     }
     let bare = ScatterDirt.allCases.map {
-      Row(name: name("aligned", "shuffled", $0), peer: bytesAlone, target: 1.25)
+      Row(name: name("aligned", "shuffled", $0), peer: bytesAlone, target: 1.5)
     }
     return Section(name: "scatter", rows: rows + bare) { recorder, effort in
       let count = effort.size(512 << 10, quick: 512)
