@@ -125,40 +125,46 @@ INLINE uint64_t collect(const smudge_scatter *s, const cursor *from, uint64_t di
   return count;
 }
 
-// Mappings of a line of the source each, side by side in IOVA from the cursor on, that go to one
-// line of the target each, wherever. Nearly all of them are dirty, and what they go to is clean:
-// nothing is looked at ahead, and nothing waits. Returns a cursor at the first mapping of another
-// kind, or where too many were not so.
+// Mappings of a line of the source each, from the cursor on, that go to one line of the target
+// each, wherever. Nearly all of them are dirty, and what they go to is clean: nothing is looked at
+// ahead, and nothing waits. Returns a cursor at the first mapping of another kind, or where too
+// many were not so.
 //
 // Not inlined, with as few steps for each as will do: the more there are, the fewer lines are on
 // their way through memory at once.
 static __attribute__((noinline)) cursor clean_lines(const smudge_scatter *scatter, cursor at,
                                                     smudge_counts *sum) {
   smudge_scatter s = *scatter;
-  uint64_t shift = s.page_shift, bytes = 512ull << shift, index = at.index, page = at.page;
-  if (!s.streams || s.target.page_count < 512 || (page & 63) != 0) return at;
-  uint64_t offset_max = (s.target.page_count - 512) << shift, others_left = GROUP;
+  uint64_t shift = s.page_shift, bytes = 512ull << shift, in_word = (64ull << shift) - 1;
+  uint64_t index = at.index, from_next = at.page << shift, others_left = GROUP;
+  if (!s.streams || s.target.page_count < 512 || s.window_page_count < 512 ||
+      index >= s.mapping_count || s.mappings[index].iova_first - s.window_first < from_next)
+    return at;
+  uint64_t from_max = (s.window_page_count - 512) << shift;
+  uint64_t to_max = (s.target.page_count - 512) << shift;
   counts found = {tally_zero(), 0, 0};
-  for (; index < s.mapping_count && page + 512 <= s.window_page_count; index++, page += 512) {
+  for (; index < s.mapping_count; index++) {
     const smudge_mapping *m = s.mappings + index;
-    const uint64_t *source = s.source + (page >> 6);
-    uint64_t iova = s.window_first + (page << shift), offset = m->gpa_first - s.target_gpa_first;
-    uint64_t odd = (m->iova_first ^ iova) | (m->iova_last ^ (iova + (bytes - 1)));
-    if ((odd | (offset & (bytes - 1))) != 0 || offset > offset_max) break;
-    uint64_t target = offset >> shift >> 9;
+    uint64_t from = m->iova_first - s.window_first, to = m->gpa_first - s.target_gpa_first;
+    uint64_t odd = (m->iova_last - m->iova_first) ^ (bytes - 1);
+    odd |= (from & in_word) | (to & (bytes - 1));
+    if (odd != 0 || from > from_max || to > to_max) break;
+    const uint64_t *source = s.source + (from >> shift >> 6);
+    uint64_t target = to >> shift >> 9;
     __builtin_prefetch(source + GROUP * 8);
     __builtin_prefetch(m + GROUP);
     line bits = line_load(source);
     int is_zero = line_is_zero(bits);
     int is_clean = (s.target.lines[target >> 6] >> (target & 63) & 1) == 0;
     if ((is_zero || !is_clean) && others_left-- == 0) break;
+    from_next = from + bytes;
     if (is_zero || (m->permissions & s.write_permission) == 0) continue;
     add_line(s.target.words + target * 8, bits, is_clean, &found);
     mark_line(&s.target, target);
   }
   sum->hit += tally_hit(&found.lines);
   sum->newly += tally_newly(&found.lines);
-  return (cursor){index, page};
+  return (cursor){index, from_next >> shift};
 }
 
 // Mappings of a line of the source each, 2 MiB of 4 KiB pages, side by side in IOVA, wherever their
