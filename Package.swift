@@ -138,7 +138,8 @@ targets += [
   // What the lab runs in its guests, see Tools/lab/test.
   tool(
     "smudge-lab", "lab/programs",
-    named(levels0to3 + level4 + ["CSmudgeLinux", "CNuma", "KernelTestSupport"])),
+    named(
+      levels0to3 + level4 + ["CSmudgeLinux", "CNuma", "KernelTestSupport", "TestSupport"])),
 ]
 // tests that belong to no one module
 targets += [
@@ -155,7 +156,8 @@ targets += [
   .target(
     name: "TestSupport",
     dependencies: named([
-      "Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "Simulation",
+      "Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "DeviceMigration",
+      "Simulation",
     ]),
     path: "Tests/TestSupport", swiftSettings: strict),
   .testTarget(

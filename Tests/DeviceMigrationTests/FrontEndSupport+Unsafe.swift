@@ -2,6 +2,7 @@ import Addressing
 import DeviceMigration
 import Glibc
 import GuestDirtyLog
+import TestSupport
 
 /// Counts the calls of a migration and makes one of them fail. What was called, in order, stays in
 /// `journal`.
@@ -290,66 +291,9 @@ final class ScriptedMachine: MigratingMachine, @unchecked Sendable {
   }
 }
 
-/// Both ends of a channel in memory. The source's reads drive the destination until it answers.
-final class MemoryLink: @unchecked Sendable {
-  var toDestination: [UInt8] = []
-  var position = 0
-  var toSource: [UInt8] = []
-  var isShut = false
-  /// One step of the destination; false when it is done.
-  var step: (() -> Bool)?
-  let plan: CallPlan
-  let isBidirectional: Bool
-
-  init(plan: CallPlan, isBidirectional: Bool = true) {
-    self.plan = plan
-    self.isBidirectional = isBidirectional
-  }
-
-  var source: End { End(link: self, isSource: true) }
-  var destination: End { End(link: self, isSource: false) }
-
-  final class End: ByteChannel, @unchecked Sendable {
-    let link: MemoryLink
-    let isSource: Bool
-    var name: String { isSource ? "memory, source" : "memory, destination" }
-    var isBidirectional: Bool { link.isBidirectional }
-
-    init(link: MemoryLink, isSource: Bool) {
-      self.link = link
-      self.isSource = isSource
-    }
-
-    func write(_ bytes: RawSpan) throws(ChannelError) {
-      if link.isShut { throw ChannelError(.closed, channel: name, operation: "write") }
-      if link.plan.call("\(name) write") {
-        throw ChannelError(.failed, channel: name, operation: "write", errorNumber: 32)
-      }
-      let copy = unsafe bytes.withUnsafeBytes { unsafe Array($0) }
-      if isSource { link.toDestination += copy } else { link.toSource += copy }
-    }
-
-    func read(into buffer: inout MutableRawSpan) throws(ChannelError) -> Int {
-      if link.plan.call("\(name) read") {
-        throw ChannelError(.failed, channel: name, operation: "read", errorNumber: 104)
-      }
-      if isSource {
-        while link.toSource.isEmpty, let step = link.step, step() {}
-        let count = min(buffer.byteCount, link.toSource.count)
-        copy(link.toSource[0..<count], into: &buffer)
-        link.toSource.removeFirst(count)
-        return count
-      }
-      let count = min(buffer.byteCount, link.toDestination.count - link.position)
-      copy(link.toDestination[link.position..<(link.position + count)], into: &buffer)
-      link.position += count
-      return count
-    }
-
-    private func copy(_ bytes: ArraySlice<UInt8>, into buffer: inout MutableRawSpan) {
-      unsafe buffer.withUnsafeMutableBytes { unsafe $0.copyBytes(from: bytes) }
-    }
-
-    func shutDown() { link.isShut = true }
+extension MemoryLink {
+  /// One whose calls are counted, and fail, as those of the rest of a world.
+  convenience init(plan: CallPlan, isBidirectional: Bool = true) {
+    self.init(isBidirectional: isBidirectional) { plan.call($0) }
   }
 }

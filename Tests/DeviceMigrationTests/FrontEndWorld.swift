@@ -178,32 +178,8 @@ final class FrontEndWorld: MigrationObserver {
   /// - Returns: what each side threw.
   @discardableResult
   func migrate() -> (source: MigrationError?, destination: MigrationError?) {
-    let link = MemoryLink(plan: plan)
-    var destinationError: MigrationError?
-    var isDone = false
-    let destination = destination
-    destination.open(link.destination)
-    func step() -> Bool {
-      guard !isDone else { return false }
-      do throws(MigrationError) {
-        isDone = try !destination.step()
-      } catch {
-        destinationError = error
-        isDone = true
-      }
-      return !isDone
-    }
-    link.step = step
-    var sourceError: MigrationError?
-    do throws(MigrationError) {
-      _ = try source.run(over: link.source)
-    } catch {
-      sourceError = error
-    }
-    // A source that gave up leaves a destination that still has to notice.
-    while !destination.isGuestRunning, step() {}
-    link.step = nil
-    return (sourceError, destinationError)
+    let attempt = MemoryLink(plan: plan).run(source, to: destination)
+    return (attempt.sourceError, attempt.destinationError)
   }
 
   /// What is wrong after a migration that succeeded; empty when nothing is.

@@ -1,5 +1,6 @@
 import DeviceMigration
 import GuestDirtyLog
+import TestSupport
 
 /// Streams as bytes, taken apart into sections and put together again.
 struct RecordedStream {

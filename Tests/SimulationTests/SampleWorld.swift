@@ -92,34 +92,17 @@ final class SampleWorld: MigrationObserver {
 
   /// One attempt, to a machine of its own.
   func migrate() -> (source: MigrationError?, destination: MigrationError?) {
-    let link = SteppedLink()
-    link.failingWrite = failingWrite
+    let link = MemoryLink { [self] call in
+      guard call == "memory, source write" else { return false }
+      writeCount += 1
+      return writeCount >= failingWrite
+    }
+    writeCount = 0
     let receiver = MigrationDestination(
       machine: destination, memory: destination.ram, regions: destination.ram.ramRegions,
       devices: destination.devices.map(\.migratable))
-    receiver.open(link.destination)
-    var destinationError: MigrationError?
-    var isDone = false
-    func step() -> Bool {
-      guard !isDone else { return false }
-      do throws(MigrationError) {
-        isDone = try !receiver.step()
-      } catch {
-        destinationError = error
-        isDone = true
-      }
-      return !isDone
-    }
-    link.step = step
-    var sourceError: MigrationError?
-    do throws(MigrationError) {
-      _ = try migration.run(over: link.source)
-    } catch {
-      sourceError = error
-    }
-    while step() {}
-    writeCount = link.writeCount
-    return (sourceError, destinationError)
+    let attempt = link.run(migration, to: receiver)
+    return (attempt.sourceError, attempt.destinationError)
   }
 
   /// The same machine once more, with nothing that fails.

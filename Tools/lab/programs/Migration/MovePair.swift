@@ -1,17 +1,19 @@
 import DeviceMigration
 import Simulation
+import TestSupport
 
 /// Two hosts, and the guest that goes back and forth between them.
 final class MovePair {
   /// What became of one migration.
   struct Outcome {
-    var sourceError: MigrationError?
-    var destinationError: MigrationError?
+    var attempt = MigrationAttempt()
     /// Pages that differ at the moment when neither side runs.
     var pagesDifferent = 0
     var isStateEqual = true
-    var report: MigrationReport?
 
+    var sourceError: MigrationError? { attempt.sourceError }
+    var destinationError: MigrationError? { attempt.destinationError }
+    var report: MigrationReport? { attempt.report }
     var hasMoved: Bool { sourceError == nil && destinationError == nil }
     var isEqual: Bool { pagesDifferent == 0 && isStateEqual }
     var description: String {
@@ -47,28 +49,7 @@ final class MovePair {
     let arrival = MigrationDestination(
       machine: destination.machine, memory: destination.ram,
       regions: destination.ram.ramRegions, devices: destination.devices)
-    let link = MoveLink()
-    arrival.open(link.destination)
-    var isDone = false
-    func step() -> Bool {
-      guard !isDone else { return false }
-      do throws(MigrationError) {
-        isDone = try !arrival.step()
-      } catch {
-        outcome.destinationError = error
-        isDone = true
-      }
-      return !isDone
-    }
-    link.step = step
-    do throws(MigrationError) {
-      outcome.report = try migration.run(over: link.source)
-    } catch {
-      outcome.sourceError = error
-    }
-    // A destination whose source gave up still has to notice.
-    while step() {}
-    link.step = nil
+    outcome.attempt = MemoryLink().run(migration, to: arrival)
     if migration.isOutcomeUnknown {
       _ = migration.resolve(destinationRuns: arrival.isGuestRunning)
     }

@@ -1,44 +1,53 @@
-import DeviceMigration
+public import DeviceMigration
 
-/// Both ends of a stream in memory. A source that waits for an answer drives the destination, so
+/// Both ends of a channel in memory. A source that waits for an answer drives the destination, so
 /// that the order of all calls is the same in each run.
 ///
 /// Unsafe because spans become arrays and arrays spans, and because no lock is held. Sound because
 /// each is bounded by the other's count, and one thread does everything.
-final class MoveLink: @unchecked Sendable {
-  private var toDestination: [UInt8] = []
+public final class MemoryLink: @unchecked Sendable {
+  public var toDestination: [UInt8] = []
   private var position = 0
   private var toSource: [UInt8] = []
   private var isShut = false
   /// One step of the destination; false when it is done.
-  var step: (() -> Bool)?
+  public var step: (() -> Bool)?
+  private let isBidirectional: Bool
+  private let fails: (String) -> Bool
 
-  var source: any ByteChannel { End(link: self, isSource: true) }
-  var destination: any ByteChannel { End(link: self, isSource: false) }
+  /// - Parameter fails: asked before each call, by the name of the end and of the call.
+  public init(isBidirectional: Bool = true, fails: @escaping (String) -> Bool = { _ in false }) {
+    self.isBidirectional = isBidirectional
+    self.fails = fails
+  }
+
+  public var source: any ByteChannel { End(link: self, isSource: true) }
+  public var destination: any ByteChannel { End(link: self, isSource: false) }
 
   private final class End: ByteChannel, @unchecked Sendable {
-    let link: MoveLink
+    let link: MemoryLink
     let isSource: Bool
     var name: String { isSource ? "memory, source" : "memory, destination" }
-    var isBidirectional: Bool { true }
+    var isBidirectional: Bool { link.isBidirectional }
 
-    init(link: MoveLink, isSource: Bool) {
+    init(link: MemoryLink, isSource: Bool) {
       self.link = link
       self.isSource = isSource
     }
 
     func write(_ bytes: RawSpan) throws(ChannelError) {
       if link.isShut { throw ChannelError(.closed, channel: name, operation: "write") }
-      unsafe bytes.withUnsafeBytes { bytes in
-        if isSource {
-          unsafe link.toDestination.append(contentsOf: bytes)
-        } else {
-          unsafe link.toSource.append(contentsOf: bytes)
-        }
+      if link.fails("\(name) write") {
+        throw ChannelError(.failed, channel: name, operation: "write", errorNumber: 32)
       }
+      let copy = unsafe bytes.withUnsafeBytes { unsafe Array($0) }
+      if isSource { link.toDestination += copy } else { link.toSource += copy }
     }
 
     func read(into buffer: inout MutableRawSpan) throws(ChannelError) -> Int {
+      if link.fails("\(name) read") {
+        throw ChannelError(.failed, channel: name, operation: "read", errorNumber: 104)
+      }
       if isSource {
         while link.toSource.isEmpty, let step = link.step, step() {}
         let count = min(buffer.byteCount, link.toSource.count)
