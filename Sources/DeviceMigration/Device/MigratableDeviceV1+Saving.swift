@@ -85,10 +85,6 @@ extension MigratableDeviceV1 {
   }
 
   public func saveConfiguration() throws(DeviceError) -> [UInt8]? {
-    guard let configuration else { return nil }
-    guard course.state == .stop || course.state == .stopCopy else {
-      throw wrongState("save the PCI configuration")
-    }
-    return try configuration.save(deviceName: name)
+    try savedConfiguration()
   }
 }

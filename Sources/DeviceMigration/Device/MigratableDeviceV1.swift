@@ -11,7 +11,7 @@ import Locking
 /// 2. A chunk is what lay between two reads of `pending_bytes`, whole; it is loaded whole.
 /// 3. `device_state` is written with the bits that are not ours as they were read.
 /// 4. No offset and no size of the device is used before it has been checked against the region.
-public final class MigratableDeviceV1: MigratableDevice {
+public final class MigratableDeviceV1: MigratableDevice, StatefulDevice {
   /// Bytes of the registers at the start of the region.
   public static let registerByteCount: UInt64 = 32
 
@@ -56,13 +56,17 @@ public final class MigratableDeviceV1: MigratableDevice {
     do throws(DeviceError) {
       let raw = DeviceStateV1(try migration.readDeviceState())
       course.passed([raw.v2Equivalent ?? .error])
-      if !course.state.isSaving { unfinished.withLock { $0 = nil } }
+      if !course.state.isSaving { abandonData() }
       return nil
     } catch {
       course.passed([.error])
       return error
     }
   }
+
+  func abandonData() { unfinished.withLock { $0 = nil } }
+
+  func resetDevice() throws(DeviceError) { try migration.reset() }
 
   func move(to target: DeviceState) throws(DeviceError) {
     let operation = "write device_state \(target)"
@@ -88,22 +92,7 @@ public final class MigratableDeviceV1: MigratableDevice {
       throw located(error)
     }
     course.passed([target])
-    if !target.isSaving { unfinished.withLock { $0 = nil } }
-  }
-
-  func wrongState(_ operation: String, detail: String = "") -> DeviceError {
-    DeviceError(
-      .wrongState(course.state), object: name, operation: operation,
-      detail: detail.isEmpty ? "the device is in \(course.state)" : detail,
-      outcome: "it stays in \(course.state)")
-  }
-
-  func located(_ error: DeviceError) -> DeviceError {
-    let silent = refresh() != nil
-    return error.with(
-      outcome: silent
-        ? "the device does not say where it is and counts as ERROR"
-        : "the device is in \(course.state)")
+    if !target.isSaving { abandonData() }
   }
 
   /// The region range of a chunk, checked: behind the registers, inside the region, and of a size

@@ -44,53 +44,8 @@ extension MigratableDeviceV2 {
   }
 
   public func restoreConfiguration(_ bytes: RawSpan) throws(DeviceError) {
-    guard let configuration else {
-      throw DeviceError(
-        .interfaceMissing, object: name, operation: "restore the PCI configuration",
-        detail: "the device is not on PCI", outcome: "nothing was written")
-    }
-    guard course.state == .resuming || course.state == .stop else {
-      throw wrongState("restore the PCI configuration")
-    }
-    try configuration.restore(bytes, deviceName: name)
+    try takeConfiguration(bytes)
   }
 
-  public func recover() throws(DeviceError) -> DeviceRecovery {
-    guard interface.isMigratable else { return .running }
-    let silent = refresh()
-    if course.isLoaded { return try reset(because: silent) }
-    if let silent { return try reset(because: silent) }
-    if course.state == .running {
-      hold(nil)
-      return .running
-    }
-    do throws(DeviceError) {
-      try move(to: .running)
-      return .running
-    } catch {
-      return course.state == .running ? .running : try reset(because: error)
-    }
-  }
-
-  private func reset(because cause: DeviceError?) throws(DeviceError) -> DeviceRecovery {
-    hold(nil)
-    do throws(DeviceError) {
-      try migration.reset()
-    } catch {
-      refresh()
-      throw notRecovered(error)
-    }
-    let silent = refresh()
-    guard silent == nil, course.state == .running else {
-      throw notRecovered(silent ?? wrongState("VFIO_DEVICE_RESET"))
-    }
-    course.owned()
-    return .reset(because: cause)
-  }
-
-  private func notRecovered(_ error: DeviceError) -> DeviceError {
-    DeviceError(
-      .notRecovered, object: name, operation: "VFIO_DEVICE_RESET", errno: error.errno,
-      detail: error.detail, outcome: "the device is lost until it is plugged in anew")
-  }
+  public func recover() throws(DeviceError) -> DeviceRecovery { try broughtBack() }
 }

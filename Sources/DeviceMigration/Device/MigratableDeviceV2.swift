@@ -8,7 +8,7 @@ import Locking
 ///    counts as ERROR, which only a reset leaves.
 /// 3. 0 bytes in a pre-copy state is not the end (mtty of the kernel's samples answers so where
 ///    ENOMSG is due), and ENOMSG in STOP_COPY is not one either but a broken device.
-public final class MigratableDeviceV2: MigratableDevice {
+public final class MigratableDeviceV2: MigratableDevice, StatefulDevice {
   public let name: String
   public let interface: MigrationInterface
   let migration: any VFIOMigrationV2
@@ -61,6 +61,10 @@ public final class MigratableDeviceV2: MigratableDevice {
     before?.close()
   }
 
+  func abandonData() { hold(nil) }
+
+  func resetDevice() throws(DeviceError) { try migration.reset() }
+
   /// Asks the device for its state. A session of a state the device has left is given back: a
   /// guest that resets its device ends the session under us.
   @discardableResult
@@ -82,7 +86,6 @@ public final class MigratableDeviceV2: MigratableDevice {
     }
   }
 
-  /// Brings the device to `target`, or throws and knows where it is instead.
   func move(to target: DeviceState) throws(DeviceError) {
     guard interface.isMigratable else {
       throw DeviceError(.interfaceMissing, object: name, operation: "SET \(target)")
@@ -96,11 +99,7 @@ public final class MigratableDeviceV2: MigratableDevice {
     do throws(DeviceError) {
       opened = try migration.setState(target)
     } catch {
-      let silent = refresh() != nil
-      throw error.with(
-        outcome: silent
-          ? "the device does not say where it is and counts as ERROR"
-          : "the device is in \(course.state)")
+      throw located(error)
     }
     let states = [from] + path
     let effects = zip(states, path).map { SessionEffect(from: $0, to: $1) }
@@ -115,21 +114,5 @@ public final class MigratableDeviceV2: MigratableDevice {
           ? "the arc to \(last) opens a data session and none came"
           : "a data session came with an arc to \(last), which opens none")
     }
-  }
-
-  func wrongState(_ operation: String, detail: String = "") -> DeviceError {
-    DeviceError(
-      .wrongState(course.state), object: name, operation: operation,
-      detail: detail.isEmpty ? "the device is in \(course.state)" : detail,
-      outcome: "it stays in \(course.state)")
-  }
-
-  /// A call failed or answered nonsense: says where the device is.
-  func located(_ error: DeviceError) -> DeviceError {
-    let silent = refresh() != nil
-    return error.with(
-      outcome: silent
-        ? "the device does not say where it is and counts as ERROR"
-        : "the device is in \(course.state)")
   }
 }
