@@ -129,6 +129,21 @@ INLINE void edge_line(const smudge_bitmap *target, uint64_t index, const uint64_
 }
 #endif
 
+// One bit for each of `count` lines, up to 64, that is not zero, from bit `shift` of `words` on, 0
+// to 63. Asks for the lines so many words after them: the CPU's own prefetch ends where a page
+// does.
+INLINE uint64_t nonzero_lines(const uint64_t *words, uint64_t shift, uint64_t count,
+                              uint64_t ahead) {
+  uint64_t found = 0;
+  for (uint64_t i = 0; i < count; i++) {
+    const uint64_t *p = words + i * 8;
+    __builtin_prefetch(p + ahead);
+    line bits = shift == 0 ? line_load(p) : line_load_shifted(p, shift);
+    found |= (uint64_t)!line_is_zero(bits) << i;
+  }
+  return found;
+}
+
 // A block of lines into one that was clean, past the caches: lines that are zero too, which costs
 // less than to tell them from the others when they are few. Returns a bit for each that is not.
 INLINE uint64_t stream_lines(uint64_t *words, uint64_t count, const uint64_t *source,
@@ -163,13 +178,8 @@ INLINE void or_lines(const smudge_bitmap *target, uint64_t first, uint64_t end,
       dirty = stream_lines(target->words + index * 8, count, source, shift, c);
     } else if (is_dense) {
       dirty = ~0ull >> (64 - count);
-    }
-    for (uint64_t i = 0; i < count && !is_dense; i++) {
-      const uint64_t *p = source + i * 8;
-      // The CPU's own prefetch ends where a page does.
-      __builtin_prefetch(p + 64 * 8);
-      line bits = shift == 0 ? line_load(p) : line_load_shifted(p, shift);
-      dirty |= (uint64_t)!line_is_zero(bits) << i;
+    } else {
+      dirty = nonzero_lines(source, shift, count, 64 * 8);
     }
     for (uint64_t rest = is_streamed ? 0 : dirty; rest != 0; rest &= rest - 1) {
       uint64_t i = (uint64_t)__builtin_ctzll(rest);

@@ -59,16 +59,6 @@ INLINE int are_lines(const smudge_packed *packed, const smudge_answer *a, uint64
   return odd == 0;
 }
 
-// One bit for each of STEP lines that is not zero.
-INLINE uint64_t dirty_among(const uint64_t *words) {
-  uint64_t dirty = 0;
-  for (uint64_t k = 0; k < STEP; k++) {
-    __builtin_prefetch(words + k * 8 + STREAM_AHEAD);
-    dirty |= (uint64_t)!line_is_zero(line_load(words + k * 8)) << k;
-  }
-  return dirty;
-}
-
 static size_t packed_dirty(const smudge_packed *packed, const smudge_answer *answer,
                            smudge_mapping *into) {
   smudge_answer a = *answer;
@@ -80,7 +70,7 @@ static size_t packed_dirty(const smudge_packed *packed, const smudge_answer *ans
       ask_ahead(packed, base + i);
       uint64_t count = end - i < STEP ? end - i : STEP, word;
       if (count == STEP && are_lines(packed, &a, base + i, &word)) {
-        dirty |= dirty_among(a.words + word) << i;
+        dirty |= nonzero_lines(a.words + word, 0, STEP, STREAM_AHEAD) << i;
         continue;
       }
       for (uint64_t k = i; k < i + count; k++)

@@ -52,17 +52,6 @@ INLINE uint64_t next_dirty(const smudge_scatter *s, uint64_t page) {
   return (word << 6) + (uint64_t)__builtin_ctzll(s->source[word]);
 }
 
-// One bit for each of `count` lines, up to GROUP, that is not zero. Asks for the lines after them.
-INLINE uint64_t nonzero_lines(const uint64_t *source, uint64_t count) {
-  uint64_t found = 0;
-  for (uint64_t i = 0; i < count; i++) {
-    // The CPU's own prefetch ends where a page does, which is here.
-    __builtin_prefetch(source + (i + GROUP) * 8);
-    found |= (uint64_t)!line_is_zero(line_load(source + i * 8)) << i;
-  }
-  return found;
-}
-
 // The first mapping from `index` on that ends at or after `iova`: a few steps, then doubling ones,
 // then halving.
 static uint64_t seek(const smudge_mapping *m, uint64_t index, uint64_t count, uint64_t iova) {

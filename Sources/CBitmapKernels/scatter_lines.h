@@ -79,7 +79,7 @@ INLINE void or_group(writer *w, const group *g) {
 // As nonzero_lines. Asks for the mappings of those found too, which the next step reads.
 INLINE uint64_t dirty_lines(const uint64_t *source, const smudge_mapping *mappings,
                             uint64_t count) {
-  uint64_t dirty = nonzero_lines(source, count);
+  uint64_t dirty = nonzero_lines(source, 0, count, GROUP * 8);
   for (uint64_t rest = dirty; rest != 0; rest &= rest - 1) {
     const smudge_mapping *m = mappings + __builtin_ctzll(rest);
     __builtin_prefetch(m);

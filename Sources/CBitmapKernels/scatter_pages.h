@@ -111,7 +111,7 @@ INLINE uint64_t dirty_pages(const smudge_scatter *s, uint64_t page, uint64_t *pa
   uint64_t line = page >> 9, line_count = s->window_page_count >> 9, count = 0;
   while (count < GROUP && line < line_count) {
     uint64_t step = line_count - line < GROUP ? line_count - line : GROUP;
-    uint64_t dirty = nonzero_lines(s->source + line * 8, step);
+    uint64_t dirty = nonzero_lines(s->source + line * 8, 0, step, GROUP * 8);
     for (; dirty != 0 && count < GROUP; dirty &= dirty - 1)
       count = pages_of_line(s, line + (uint64_t)__builtin_ctzll(dirty), page, count, pages);
     line += step;

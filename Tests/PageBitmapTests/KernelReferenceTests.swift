@@ -25,15 +25,6 @@ enum Reference {
 
 extension KernelTests {
   @Suite(.serialized) struct KernelReferenceTests {
-    static func atEveryLevel(_ body: (Int) throws -> Void) throws {
-      defer { _ = KernelLevel.force(KernelLevel.best) }
-      for level in 0...KernelLevel.best {
-        #expect(KernelLevel.force(level))
-        #expect(KernelLevel.current == level)
-        try body(level)
-      }
-    }
-
     static func words(of bitmap: borrowing PageBitmap, _ count: Int) -> [UInt64] {
       bitmap.withWords { words in (0..<count).map { $0 < words.count ? words[$0] : 0 } }
     }
@@ -47,7 +38,7 @@ extension KernelTests {
 
     @Test func `every level merges as the Swift reference does, from the edge of memory`() throws {
       let seed = TestSeed.seed(default: 41)
-      try Self.atEveryLevel { level in
+      try KernelTests.atEveryLevel { level in
         var generator = SeededGenerator(seed: seed)
         for _ in 0..<150 {
           let bits = 1 + generator.below(1700 as UInt64)
@@ -75,7 +66,7 @@ extension KernelTests {
 
     @Test func `no level writes a word outside its bitmap`() throws {
       let allocator = GuardedAllocator()
-      try Self.atEveryLevel { level in
+      try KernelTests.atEveryLevel { level in
         var generator = SeededGenerator(seed: 42)
         for pages in [1, 64, 511, 512, 513, 4096, 32768, 33_000] as [UInt64] {
           var one = try PageBitmap(pageCount: pages, allocator: allocator)
@@ -98,7 +89,7 @@ extension KernelTests {
     }
 
     @Test func `every level moves blocks as sets do and leaves the others alone`() throws {
-      try Self.atEveryLevel { level in
+      try KernelTests.atEveryLevel { level in
         var generator = SeededGenerator(seed: 43)
         for _ in 0..<20 {
           let pages = 40_000 + generator.below(300_000 as UInt64)
@@ -133,7 +124,7 @@ extension KernelTests {
     }
 
     @Test func `a fetch tests before it clears: clean memory is never written`() throws {
-      try Self.atEveryLevel { _ in
+      try KernelTests.atEveryLevel { _ in
         let allocator = FreezableAllocator()
         var bitmap = try PageBitmap(pageCount: 1 << 20, allocator: allocator)
         var into = try PageBitmap(pageCount: 1 << 20)

@@ -9,9 +9,7 @@ extension KernelTests {
       throws
     {
       let seed = TestSeed.seed(default: 11)
-      defer { _ = KernelLevel.force(KernelLevel.best) }
-      for level in 0...KernelLevel.best {
-        #expect(KernelLevel.force(level))
+      try KernelTests.atEveryLevel { (level) throws in
         var generator = SeededGenerator(seed: seed &+ UInt64(level))
         for _ in 0..<40 {
           let agrees = try Self.run(&generator, steps: 60, fault: false)

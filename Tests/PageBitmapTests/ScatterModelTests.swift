@@ -11,9 +11,7 @@ extension KernelTests {
       throws
     {
       let seed = TestSeed.seed(default: 21)
-      defer { _ = KernelLevel.force(KernelLevel.best) }
-      for level in 0...KernelLevel.best {
-        #expect(KernelLevel.force(level))
+      try KernelTests.atEveryLevel { (level) throws in
         var generator = SeededGenerator(seed: seed)
         for _ in 0..<250 {
           #expect(
@@ -118,9 +116,7 @@ extension KernelTests {
     }
 
     @Test func `mappings of 2 MiB, in place and strewn, agree at every level`() throws {
-      defer { _ = KernelLevel.force(KernelLevel.best) }
-      for level in 0...KernelLevel.best {
-        #expect(KernelLevel.force(level))
+      try KernelTests.atEveryLevel { (level) throws in
         var generator = SeededGenerator(seed: 23)
         for _ in 0..<24 {
           let count = 2 + generator.below(150)
@@ -169,9 +165,7 @@ extension KernelTests {
     }
 
     @Test func `long mappings, dense and sparse by turns, agree at every level`() throws {
-      defer { _ = KernelLevel.force(KernelLevel.best) }
-      for level in 0...KernelLevel.best {
-        #expect(KernelLevel.force(level))
+      try KernelTests.atEveryLevel { (level) throws in
         var generator = SeededGenerator(seed: 29)
         for round in 0..<24 as Range<UInt64> {
           let lines = 150 + generator.below(100 as UInt64)

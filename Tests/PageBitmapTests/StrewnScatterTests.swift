@@ -8,9 +8,7 @@ extension KernelTests {
   @Suite(.serialized) struct StrewnScatterTests {
     @Test func `strewn pages, close and far and dirty by turns, agree at every level`() throws {
       let seed = TestSeed.seed(default: 31)
-      defer { _ = KernelLevel.force(KernelLevel.best) }
-      for level in 0...KernelLevel.best {
-        #expect(KernelLevel.force(level))
+      try KernelTests.atEveryLevel { (level) throws in
         var generator = SeededGenerator(seed: seed)
         for _ in 0..<16 {
           #expect(
