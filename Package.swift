@@ -91,11 +91,13 @@ targets.append(
   .systemLibrary(
     name: "CNuma", path: "Sources/CNuma", pkgConfig: "numa", providers: [.apt(["libnuma-dev"])]))
 // level 1
-targets += module("PageBitmap", ["Addressing", "Locking", "CBitmapKernels"])
+targets += module(
+  "PageBitmap", ["Addressing", "Locking", "CBitmapKernels"], tests: ["IOVAMapping"])
 targets += module("IOVAMapping", ["Addressing", "Locking", "CBitmapKernels"])
 // level 2
 targets += module("DMAContainer", ["Addressing", "Locking", "PageBitmap", "IOVAMapping"])
-targets += module("GuestDirtyLog", ["Addressing", "Locking", "PageBitmap", "CNuma"])
+targets += module(
+  "GuestDirtyLog", ["Addressing", "Locking", "PageBitmap", "CNuma"], tests: ["IOVAMapping"])
 // level 3
 targets += module("EventTrace", ["Addressing", "Locking", "CChecksum", "IOVAMapping"])
 targets += module(

@@ -4,6 +4,7 @@
 //   line_load(p)              8 words from p, any alignment
 //   line_load_shifted(p, b)   the 512 bits from bit b of p on, 0 < b < 64; reads 9 words
 //   line_store, line_is_zero, line_and, line_or
+//   line_all(w), line_subtract  8 times w; word by word, modulo 2^64
 //   line_stream, stream_end   a store past the caches; all of them are done after stream_end
 //   tally, tally_zero(), tally_line(&t, source, old), tally_hit(&t), tally_newly(&t)
 //   LINE_SPLIT                defined where the level has a line_split of its own
@@ -311,3 +312,4 @@ static size_t first_nonzero(const uint64_t *words, size_t from, size_t count) {
 #include "packed.h"
 #include "packed_runs.h"
 #include "scatter.h"
+#include "packed_lines.h"

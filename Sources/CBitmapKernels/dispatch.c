@@ -89,3 +89,8 @@ size_t smudge_packed_dirty(const smudge_packed *packed, const smudge_answer *ans
 size_t smudge_packed_runs(const smudge_packed *packed, size_t open_count, smudge_mapping *into) {
   return kernels()->packed_runs(packed, open_count, into);
 }
+
+void smudge_packed_move_lines(const smudge_packed *leaves, size_t leaf_count,
+                              smudge_line_move *move) {
+  kernels()->move_lines(leaves, leaf_count, move);
+}

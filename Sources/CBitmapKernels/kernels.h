@@ -33,6 +33,7 @@ typedef struct smudge_kernels {
   size_t (*packed_dirty)(const smudge_packed *packed, const smudge_answer *answer,
                          smudge_mapping *into);
   size_t (*packed_runs)(const smudge_packed *packed, size_t open_count, smudge_mapping *into);
+  void (*move_lines)(const smudge_packed *leaves, size_t leaf_count, smudge_line_move *move);
 } smudge_kernels;
 
 // `count` bits, 1 to 64, from bit `bit` on. Reads a second word only when the bits reach into it.

@@ -49,6 +49,14 @@ INLINE void line_stream(uint64_t *p, line l) {
 }
 INLINE void stream_end(void) { _mm_sfence(); }
 
+INLINE line line_all(uint64_t word) {
+  return (line){_mm256_set1_epi64x((long long)word), _mm256_set1_epi64x((long long)word)};
+}
+
+INLINE line line_subtract(line x, line y) {
+  return (line){_mm256_sub_epi64(x.a, y.a), _mm256_sub_epi64(x.b, y.b)};
+}
+
 INLINE line line_and(line x, line y) {
   return (line){_mm256_and_si256(x.a, y.a), _mm256_and_si256(x.b, y.b)};
 }
@@ -100,7 +108,7 @@ INLINE uint64_t tally_newly(const tally *t) { return lanes_sum(t->newly); }
 #pragma clang attribute pop
 
 const smudge_kernels smudge_kernels_avx2 = {merge, move, scatter, population, first_nonzero,
-                                              packed_dirty, packed_runs};
+                                              packed_dirty, packed_runs, move_lines};
 
 #else
 typedef int smudge_level_avx2_is_for_x86_64;

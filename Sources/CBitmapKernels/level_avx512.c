@@ -41,6 +41,8 @@ INLINE void line_stream(uint64_t *p, line l) {
   _mm512_stream_si512((void *)p, l);
 }
 INLINE void stream_end(void) { _mm_sfence(); }
+INLINE line line_all(uint64_t word) { return _mm512_set1_epi64((long long)word); }
+INLINE line line_subtract(line a, line b) { return _mm512_sub_epi64(a, b); }
 INLINE line line_and(line a, line b) { return _mm512_and_si512(a, b); }
 INLINE line line_or(line a, line b) { return _mm512_or_si512(a, b); }
 INLINE int line_is_zero(line l) { return _mm512_test_epi64_mask(l, l) == 0; }
@@ -86,7 +88,7 @@ INLINE void line_split(line bits, uint64_t shift, line *low, line *high) {
 #pragma clang attribute pop
 
 const smudge_kernels smudge_kernels_avx512 = {merge, move, scatter, population, first_nonzero,
-                                              packed_dirty, packed_runs};
+                                              packed_dirty, packed_runs, move_lines};
 
 #else
 typedef int smudge_level_avx512_is_for_x86_64;

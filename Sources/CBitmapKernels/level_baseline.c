@@ -32,6 +32,17 @@ INLINE void line_store(uint64_t *p, line l) {
 INLINE void line_stream(uint64_t *p, line l) { line_store(p, l); }
 INLINE void stream_end(void) {}
 
+INLINE line line_all(uint64_t word) {
+  line l;
+  for (int i = 0; i < 8; i++) l.w[i] = word;
+  return l;
+}
+
+INLINE line line_subtract(line a, line b) {
+  for (int i = 0; i < 8; i++) a.w[i] -= b.w[i];
+  return a;
+}
+
 INLINE line line_and(line a, line b) {
   for (int i = 0; i < 8; i++) a.w[i] &= b.w[i];
   return a;
@@ -64,4 +75,4 @@ INLINE uint64_t tally_newly(const tally *t) { return t->newly; }
 #include "body.h"
 
 const smudge_kernels smudge_kernels_baseline = {merge, move, scatter, population, first_nonzero,
-                                              packed_dirty, packed_runs};
+                                              packed_dirty, packed_runs, move_lines};

@@ -13,11 +13,12 @@ enum DirtyFate {
 }
 
 extension TrackedContainer {
-  /// Credits the bitmap to the pages behind it, through the table as it stands.
+  /// Credits the bitmap to the pages behind it, through the table as it stands. What it held is not
+  /// to be read after.
   func scatter(_ op: inout ContainerOperation, _ fate: DirtyFate) {
     guard let window = op.bitmap.window, !op.bitmap.isClear else { return }
     var walk = MappingWalk(window)
-    while nextBatch(&op, &walk) {
+    while nextBatch(&op, &walk, fate) {
       switch fate {
       case .report(let source):
         let count = log.scatter(
@@ -28,18 +29,35 @@ extension TrackedContainer {
           op.bitmap, through: op.mappings.span, for: id, mappingsLead: walk.mappingsLead)
         op.heldBackPages &+= count.dirtyPages
       }
+      if let next = walk.from { op.bitmap.forget(before: next) }
     }
   }
 
-  private func nextBatch(_ op: inout ContainerOperation, _ walk: inout MappingWalk) -> Bool {
-    // Apart from the operation, while its answer is read.
+  private func nextBatch(
+    _ op: inout ContainerOperation, _ walk: inout MappingWalk, _ fate: DirtyFate
+  ) -> Bool {
+    // Apart from the operation, while its answer is worked on.
     var batch: [Mapping] = []
     swap(&batch, &op.mappings)
     defer { swap(&batch, &op.mappings) }
     let countMax = ContainerOperation.mappingBatchCount
-    return book.withLock { (book: inout ContainerBook) in
-      walk.next(book.table, under: op.bitmap, into: &batch, countMax: countMax)
+    var moved = MarkCount()
+    let isThere = book.withLock { (book: inout ContainerBook) in
+      walk.next(book.table, under: &op.bitmap, into: &batch, countMax: countMax) { answer, leaves in
+        let (count, left) =
+          switch fate {
+          case .report(let source): log.moveLines(&answer, through: leaves, by: source)
+          case .holdBack: log.moveLinesToHeldBack(&answer, through: leaves, for: id)
+          }
+        moved += count
+        return left
+      }
     }
+    switch fate {
+    case .report: op.count += moved
+    case .holdBack: op.heldBackPages &+= moved.dirtyPages
+    }
+    return isThere
   }
 
   /// The next mappings of the walk in `op.mappings`, unclipped; what goes on in IOVA and GPA as

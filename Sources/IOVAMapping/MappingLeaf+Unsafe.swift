@@ -108,6 +108,17 @@ import CBitmapKernels
     }
   }
 
+  /// The slots where they lie, for a call in which the table does not change.
+  ///
+  /// - Precondition: `slots` lies in `0..<count`.
+  @inline(__always) func packedMappings(_ slots: Range<Int>, asking ahead: MappingLeaf)
+    -> PackedMappings
+  {
+    unsafe PackedMappings(
+      keys: keys + slots.lowerBound, rest: rest + slots.lowerBound &* 2, count: slots.count,
+      aheadKeys: ahead.keys)
+  }
+
   @unsafe private func packed(_ slots: Range<Int>, _ ahead: MappingLeaf) -> smudge_packed {
     unsafe smudge_packed(
       keys: keys + slots.lowerBound, rest: rest + slots.lowerBound &* 2,

@@ -194,8 +194,8 @@ public struct MappingTable: ~Copyable, Sendable {
     if let open { body(open) }
   }
 
-  @inline(__always) @discardableResult private func walk(
-    from: IOVA, through last: IOVA, countMax: Int,
+  @inline(__always) @discardableResult func walk(
+    from: IOVA, through last: IOVA, countMax: Int, leavesAhead: Int = Self.leavesAhead,
     _ take: (_ leaf: MappingLeaf, _ slots: Range<Int>, _ ahead: MappingLeaf) -> Void
   ) -> Int {
     guard let start = place(endingAtOrAfter: from.rawValue) else { return 0 }
@@ -209,8 +209,8 @@ public struct MappingTable: ~Copyable, Sendable {
         end = countStarting(atOrBefore: last.rawValue, inLeaf: index)
       }
       guard slot < end else { break }
-      end = min(end, slot &+ (countMax &- copied))
-      take(leaf, slot..<end, leaves[min(index &+ Self.leavesAhead, leaves.count &- 1)])
+      end = slot &+ min(end &- slot, countMax &- copied)
+      take(leaf, slot..<end, leaves[min(index &+ leavesAhead, leaves.count &- 1)])
       copied &+= end &- slot
       guard end == leaf.count else { break }
       index &+= 1

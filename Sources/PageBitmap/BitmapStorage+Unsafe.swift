@@ -62,7 +62,7 @@ import CBitmapKernels
     unsafe base + wordCount + (lineWordCount + 7) / 8 * 8
   }
 
-  private var kernelView: smudge_bitmap {
+  var kernelView: smudge_bitmap {
     unsafe smudge_bitmap(words: base, lines: lines, blocks: blocks, page_count: pageCount)
   }
 

@@ -6,6 +6,9 @@ public import Addressing
 /// `struct vfio_bitmap` and `IOMMU_HWPT_GET_DIRTY_BITMAP` lay them out. The memory is had once and
 /// reused. A query only ever sets bits.
 public struct QueryBitmap: ~Copyable, Sendable {
+  /// Words that were just read and are in a cache of the CPU's own: 512 KiB.
+  private static let cachedWordCount = 1 << 16
+
   public private(set) var window: IOVARange?
   public private(set) var pageSize = PageSize.fourKiB
   /// Words the window needs.
@@ -41,6 +44,15 @@ public struct QueryBitmap: ~Copyable, Sendable {
     self.window = window
     self.pageSize = pageSize
     self.wordCount = bytes / 8
+  }
+
+  /// The bits before `address` are not read again. Clears them while they are in the caches, so
+  /// that the next reset need not; when they are too many for those, they are left to it.
+  public mutating func forget(before address: IOVA) {
+    guard let window, window.first < address else { return }
+    let page = (address.rawValue &- window.first.rawValue) &>> pageSize.shift
+    let end = min(Int(page &>> 6), wordCount)
+    if end &- storage.clearWordCount <= Self.cachedWordCount { storage.clear(wordCount: end) }
   }
 
   /// Marks every page `range` touches; what lies outside the window is left out.

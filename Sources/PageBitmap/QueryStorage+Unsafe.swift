@@ -6,6 +6,8 @@ import CBitmapKernels
 /// is owned by this value alone and every access is bounded by the count it was made for.
 @safe struct QueryStorage: ~Copyable, @unchecked Sendable {
   let wordCountMax: Int
+  /// Words below this one are zero.
+  private(set) var clearWordCount: Int
   private let base: UnsafeMutablePointer<UInt64>
   private let allocator: any BitmapAllocator
 
@@ -16,6 +18,7 @@ import CBitmapKernels
       throw .outOfMemory(byteCount: byteCount)
     }
     wordCountMax = words
+    clearWordCount = words
     unsafe base = memory.bindMemory(to: UInt64.self, capacity: wordCountMax)
     self.allocator = allocator
   }
@@ -29,13 +32,24 @@ import CBitmapKernels
     }
     set {
       precondition(index >= 0 && index < wordCountMax, "the word lies outside the query")
+      clearWordCount = min(clearWordCount, index)
       unsafe base[index] = newValue
     }
   }
 
+  /// Clears words from the first one on, those that are not known to be zero.
   mutating func clear(wordCount: Int) {
     precondition(wordCount <= wordCountMax, "the words lie outside the query")
-    unsafe base.update(repeating: 0, count: wordCount)
+    guard clearWordCount < wordCount else { return }
+    unsafe (base + clearWordCount).update(repeating: 0, count: wordCount &- clearWordCount)
+    clearWordCount = wordCount
+  }
+
+  /// For a kernel that takes bits out: it gets the number of words at the front that are zero, and
+  /// returns how many are afterwards.
+  mutating func takeBits(_ body: (UnsafeMutablePointer<UInt64>, UInt64) -> UInt64) {
+    let clear = unsafe body(base, UInt64(clearWordCount))
+    clearWordCount = Int(clamping: clear)
   }
 
   func firstNonzero(from index: Int, _ wordCount: Int) -> Int {
@@ -55,10 +69,11 @@ import CBitmapKernels
     return try unsafe body(UnsafeBufferPointer(start: base, count: wordCount).span)
   }
 
-  func withMutableWords<R, E: Error>(
-    _ wordCount: Int, _ body: (UnsafeMutablePointer<UInt64>) throws(E) -> R
+  mutating func withMutableWords<R, E: Error>(
+    _ body: (UnsafeMutablePointer<UInt64>) throws(E) -> R
   ) throws(E) -> R {
-    try unsafe body(base)
+    clearWordCount = 0
+    return try unsafe body(base)
   }
 }
 
@@ -68,7 +83,7 @@ extension QueryBitmap {
   @unsafe public mutating func withUnsafeMutableWords<R, E: Error>(
     _ body: (UnsafeMutablePointer<UInt64>) throws(E) -> R
   ) throws(E) -> R {
-    try unsafe storage.withMutableWords(wordCount, body)
+    try unsafe storage.withMutableWords(body)
   }
 }
 

@@ -37,7 +37,8 @@ final class World {
   let pageCount: UInt64
 
   init(
-    _ kind: ContainerKind, pageCount: UInt64 = 16, space: ContainerAddressSpace = .remapped,
+    _ kind: ContainerKind, pageCount: UInt64 = 16, regionCount: UInt64 = 1,
+    space: ContainerAddressSpace = .remapped,
     policy: TrackerPolicy = TrackerPolicy(rearmPageCount: 2), rangeCountMax: Int = 2,
     omitting: Set<TrackerOmission> = [], record: EventRecord? = nil, startsDirty: Bool = true,
     faultingFrom setup: [FaultPlan.Fault] = []
@@ -46,9 +47,11 @@ final class World {
     memory = GenerationMemory(pageCount: pageCount)
     tracker = DirtyTracker(log: log, policy: policy, record: record, omitting: omitting)
     (container, ports, deviceLog) = Self.container(kind, memory, faults, rangeCountMax)
-    let region = RAMRegion(
-      name: "ram", gpa: GPARange(first: GPA(0), byteCount: pageCount << 12)!)
-    try tracker.regionAdded(region)
+    let regionPages = pageCount / regionCount
+    for index in 0..<regionCount {
+      try tracker.regionAdded(
+        RAMRegion(name: "ram\(index)", gpa: Self.gpa(index * regionPages, regionPages)))
+    }
     id = try tracker.addContainer(container, addressSpace: space)
     reader = try tracker.addConsumer("destination", startsDirty: startsDirty)
     faults.reset(setup)

@@ -85,6 +85,29 @@ typedef struct smudge_scatter {
   uint64_t newly_count;
 } smudge_scatter;
 
+/// What a move of lines reads and writes. Pages on both sides are of `1 << page_shift` bytes.
+typedef struct smudge_line_move {
+  smudge_bitmap target;
+  /// GPA of bit 0 of the target.
+  uint64_t target_gpa_first;
+  /// A bit for each page of the window, in whole words.
+  uint64_t *answer;
+  uint64_t window_first;
+  uint64_t window_last;
+  uint64_t page_shift;
+  /// Mappings with none of these permission bits do not count.
+  uint8_t write_permission;
+  /// As of smudge_scatter.
+  uint8_t streams;
+  /// In and out: words of the answer below this one are zero.
+  uint64_t clear_word_count;
+  /// Added to: mappings under which something dirty may be left; dirty pages that reached the
+  /// target; target bits that were clear before.
+  uint64_t left_count;
+  uint64_t hit_count;
+  uint64_t newly_count;
+} smudge_line_move;
+
 enum {
   SMUDGE_SCATTER_DONE = 0,
   /// The mapping at `mapping_next` is writable, has a dirty page and does not consist of whole
@@ -124,6 +147,12 @@ size_t smudge_packed_dirty(const smudge_packed *packed, const smudge_answer *ans
 /// with the generation of the first. `into` holds `open_count` mappings, of which the last may go
 /// on, and has room for as many more as are packed. Returns how many it holds then.
 size_t smudge_packed_runs(const smudge_packed *packed, size_t open_count, smudge_mapping *into);
+
+/// Moves lines of an answer into the target: what a writable mapping of one line of both, 2 MiB of
+/// 4 KiB pages, has dirty. They are zero in the answer after. What other mappings have dirty is
+/// neither moved nor cleared, only counted.
+void smudge_packed_move_lines(const smudge_packed *leaves, size_t leaf_count,
+                              smudge_line_move *move);
 
 /// Set bits in `count` words.
 uint64_t smudge_bitmap_population(const uint64_t *words, size_t count);
