@@ -188,6 +188,7 @@ INLINE void line_mappings(const smudge_scatter *s, cursor *at, counts *c) {
   for (;;) {
     // No more lines in flight than the CPU waits for at once.
     uint64_t step = (uint64_t)__builtin_popcountll(dirty) * 4 > count * 3 ? GROUP / 2 : GROUP;
+    if (w.split != 0) step = SPLIT_GROUP;
     uint64_t next_count = left - count < step ? left - count : step, next_dirty = 0;
     if (next_count != 0)
       next_dirty = dirty_lines(s->source + (from.page >> 6) + count * 8,
@@ -223,7 +224,8 @@ INLINE void listed_lines(const smudge_scatter *s, cursor *at, counts *c) {
   groups[1].count = 0;
   uint64_t turn = 0, index = at->index, page = at->page, is_odd = 0;
   while (index < s->mapping_count && !is_odd) {
-    uint64_t end = index + GROUP / 2 < s->mapping_count ? index + GROUP / 2 : s->mapping_count;
+    uint64_t step = w.split != 0 ? SPLIT_GROUP : GROUP / 2;
+    uint64_t end = index + step < s->mapping_count ? index + step : s->mapping_count;
     group *g = &groups[turn];
     g->count = 0;
     g->streams = s->streams && w.shared * 8 >= w.split;
