@@ -21,6 +21,20 @@ import Testing
     return gpa
   }
 
+  /// So many writes to pages of IOVA below `end`.
+  /// - Returns: the GPA pages of those that the IOMMU let through.
+  private static func write(
+    _ world: World, _ writes: Int, below end: UInt64, _ gpa: (UInt64) -> UInt64,
+    _ random: inout SeededGenerator
+  ) -> Set<UInt64> {
+    var wanted: Set<UInt64> = []
+    for _ in 0..<writes {
+      let page = random.below(end)
+      if world.write(page) != nil { wanted.insert(gpa(page)) }
+    }
+    return wanted
+  }
+
   @Test func `lines reach whichever region they lie in, and what is no line follows`() throws {
     let seed = TestSeed.seed(default: 78)
     let again = "\(TestSeed.reproduce(seed, filter: "WalkTests"))"
@@ -33,11 +47,7 @@ import Testing
       let gpa = Self.linesMapped(world, count: count)
       world.start()
       for writes in [4000, 1, 30_000] {
-        var wanted: Set<UInt64> = []
-        for _ in 0..<writes {
-          let page = random.below(count * 512)
-          if world.write(page) != nil { wanted.insert(gpa(page)) }
-        }
+        let wanted = Self.write(world, writes, below: count * 512, gpa, &random)
         world.sync()
         #expect(world.dirty == wanted, "\(again)")
         let share = world.reports.last?.containers.first
@@ -53,11 +63,7 @@ import Testing
     let count: UInt64 = 700
     let gpa = Self.linesMapped(world, count: count)
     world.start()
-    var wanted: Set<UInt64> = []
-    for _ in 0..<3000 {
-      let page = random.below(count * 512)
-      if world.write(page) != nil { wanted.insert(gpa(page)) }
-    }
+    let wanted = Self.write(world, 3000, below: count * 512, gpa, &random)
     world.sync()
     #expect(world.dirty.isEmpty)
     #expect(world.log.heldBackPageCount == UInt64(wanted.count))

@@ -9,14 +9,6 @@ import Testing
   private static let lineBytes: UInt64 = 512 << 12
   private static let container = ContainerID(7)
 
-  /// The same memory wherever it is asked for.
-  private final class OneAllocator: NUMATopology {
-    let nodeCount = 2
-    let allocator: LimitedAllocator
-    init(_ allocator: LimitedAllocator) { self.allocator = allocator }
-    func allocator(onNode node: Int) -> any BitmapAllocator { allocator }
-  }
-
   /// Four lines in IOVA, the third of which lies behind nothing the log knows.
   private static func table() throws -> MappingTable {
     var table = MappingTable(policy: .split, pageSize: .fourKiB)
@@ -89,7 +81,7 @@ import Testing
 
   @Test func `without memory to hold lines back they stay in the answer`() throws {
     // Enough for the one bitmap that each region has.
-    let log = try Self.log(OneAllocator(LimitedAllocator(left: 2)))
+    let log = try Self.log(RegionTests.Scarce(left: 1))
     _ = try log.addConsumer("reader", startsDirty: false)
     let table = try Self.table()
     var query = try Self.answer()
