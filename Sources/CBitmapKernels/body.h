@@ -131,14 +131,14 @@ INLINE void edge_line(const smudge_bitmap *target, uint64_t index, const uint64_
 #endif
 
 // One bit for each of `count` lines, up to 64, that is not zero, from bit `shift` of `words` on, 0
-// to 63. Asks for the lines so many words after them: the CPU's own prefetch ends where a page
-// does.
+// to 63. Asks for the lines so many words after them, unless that is 0: the CPU's own prefetch ends
+// where a page does.
 INLINE uint64_t nonzero_lines(const uint64_t *words, uint64_t shift, uint64_t count,
                               uint64_t ahead) {
   uint64_t found = 0;
   for (uint64_t i = 0; i < count; i++) {
     const uint64_t *p = words + i * 8;
-    __builtin_prefetch(p + ahead);
+    if (ahead != 0) __builtin_prefetch(p + ahead);
     line bits = shift == 0 ? line_load(p) : line_load_shifted(p, shift);
     found |= (uint64_t)!line_is_zero(bits) << i;
   }

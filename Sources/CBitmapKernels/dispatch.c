@@ -94,3 +94,7 @@ void smudge_packed_move_lines(const smudge_packed *leaves, size_t leaf_count,
                               smudge_line_move *move) {
   kernels()->move_lines(leaves, leaf_count, move);
 }
+
+uint64_t smudge_packed_even_page_count(const smudge_packed *packed) {
+  return kernels()->even_page_count(packed);
+}

@@ -108,7 +108,8 @@ INLINE uint64_t tally_newly(const tally *t) { return lanes_sum(t->newly); }
 #pragma clang attribute pop
 
 const smudge_kernels smudge_kernels_avx2 = {merge, move, scatter, population, first_nonzero,
-                                              packed_dirty, packed_runs, move_lines};
+                                              packed_dirty, packed_runs, move_lines,
+                                              even_page_count};
 
 #else
 typedef int smudge_level_avx2_is_for_x86_64;

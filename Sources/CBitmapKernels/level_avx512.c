@@ -88,7 +88,8 @@ INLINE void line_split(line bits, uint64_t shift, line *low, line *high) {
 #pragma clang attribute pop
 
 const smudge_kernels smudge_kernels_avx512 = {merge, move, scatter, population, first_nonzero,
-                                              packed_dirty, packed_runs, move_lines};
+                                              packed_dirty, packed_runs, move_lines,
+                                              even_page_count};
 
 #else
 typedef int smudge_level_avx512_is_for_x86_64;

@@ -75,4 +75,5 @@ INLINE uint64_t tally_newly(const tally *t) { return t->newly; }
 #include "body.h"
 
 const smudge_kernels smudge_kernels_baseline = {merge, move, scatter, population, first_nonzero,
-                                              packed_dirty, packed_runs, move_lines};
+                                              packed_dirty, packed_runs, move_lines,
+                                              even_page_count};

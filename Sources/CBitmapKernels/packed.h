@@ -7,8 +7,13 @@ enum { STEP = 8 };
 // Asks for as much of the leaf ahead as STEP mappings from `i` on are of this one. It lies anywhere
 // in memory.
 INLINE void ask_ahead(const smudge_packed *packed, uint64_t i) {
-  const uint64_t *ahead = packed->ahead_keys + i * 3;
-  for (uint64_t word = 0; word < STEP * 3; word += 8) __builtin_prefetch(ahead + word);
+  const uint64_t *ahead = packed->ahead + i * 3;
+  for (uint64_t word = 0; word < STEP * 3; word += 8) ask_for(ahead + word);
+}
+
+// The same where only values are going to be read.
+INLINE void ask_values_ahead(const smudge_packed *packed, uint64_t i) {
+  ask_for(packed->ahead + SMUDGE_LEAF_CAPACITY + i);
 }
 
 // A mapping of more pages is not looked through: it is taken for dirty.
@@ -31,8 +36,8 @@ INLINE uint64_t may_be_dirty(const uint64_t *words, uint64_t first, uint64_t las
 
 // Whether the mapping in a slot may be written and a page under it may be dirty.
 INLINE uint64_t slot_may_be_dirty(const smudge_packed *packed, const smudge_answer *a, uint64_t i) {
-  uint64_t key = packed->keys[i], extent = packed->rest[i * 2 + 1];
-  uint64_t first = key & ~0xfffull, last = packed_last(key, extent);
+  uint64_t key = packed->keys[i];
+  uint64_t first = key & ~0xfffull, last = packed_last(key, packed_extents(packed)[i]);
   if ((key & a->write_permission) == 0 || last < a->window_first || first > a->window_last)
     return 0;
   uint64_t from = first > a->window_first ? first - a->window_first : 0;
@@ -44,7 +49,7 @@ INLINE uint64_t slot_may_be_dirty(const smudge_packed *packed, const smudge_answ
 // each: `*first_word` is then the first word of the first.
 INLINE int are_lines(const smudge_packed *packed, const smudge_answer *a, uint64_t i,
                      uint64_t *first_word) {
-  const uint64_t *keys = packed->keys + i, *rest = packed->rest + i * 2;
+  const uint64_t *keys = packed->keys + i, *extents = packed_extents(packed) + i;
   uint64_t bytes = 512ull << a->page_shift, first = keys[0] & ~0xfffull;
   uint64_t distance = first - a->window_first;
   if ((keys[0] & a->write_permission) == 0 || first < a->window_first ||
@@ -53,10 +58,24 @@ INLINE int are_lines(const smudge_packed *packed, const smudge_answer *a, uint64
   uint64_t odd = (keys[0] & 0x3fc) | (distance & ((64ull << a->page_shift) - 1));
   for (uint64_t k = 0; k < STEP; k++) {
     odd |= keys[k] ^ (keys[0] + k * bytes);
-    odd |= (rest[k * 2 + 1] & 0xffffffff) ^ ((bytes >> 12) - 1);
+    odd |= (extents[k] & 0xffffffff) ^ ((bytes >> 12) - 1);
   }
   *first_word = distance >> a->page_shift >> 6;
   return odd == 0;
+}
+
+static uint64_t even_page_count(const smudge_packed *packed) {
+  const uint64_t *keys = packed->keys, *extents = packed_extents(packed);
+  // All of one size: what is above the low 32 bits of it is in the keys.
+  uint64_t pages = (extents[0] & 0xffffffff) + 1, odd = keys[0] & 0x3fc;
+  for (uint64_t i = 0; i < packed->count && odd == 0; i += STEP) {
+    uint64_t end = packed->count - i < STEP ? packed->count : i + STEP;
+    for (uint64_t k = i; k < end; k++) {
+      odd |= keys[k] ^ (keys[0] + ((k * pages) << 12));
+      odd |= (extents[k] ^ extents[0]) & 0xffffffff;
+    }
+  }
+  return odd == 0 ? pages : 0;
 }
 
 static size_t packed_dirty(const smudge_packed *packed, const smudge_answer *answer,
@@ -78,7 +97,7 @@ static size_t packed_dirty(const smudge_packed *packed, const smudge_answer *ans
     }
     for (; dirty != 0; dirty &= dirty - 1) {
       uint64_t i = base + (uint64_t)__builtin_ctzll(dirty);
-      into[found++] = packed_mapping(packed->keys[i], packed->rest[i * 2], packed->rest[i * 2 + 1]);
+      into[found++] = packed_mapping(packed, i);
     }
   }
   return found;

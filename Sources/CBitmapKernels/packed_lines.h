@@ -12,14 +12,6 @@ typedef struct line_limits {
   // The last offset in the target, and the last word of the answer, that a line may begin at.
   uint64_t offset_max;
   uint64_t word_max;
-  // What STEP keys side by side add to the first of them. Then, for values and extents by turns:
-  // what is subtracted, the bits that are zero then, how much is left at most, and where that is
-  // asked, the highest bit.
-  uint64_t ramp[STEP];
-  uint64_t wanted[STEP];
-  uint64_t compared[STEP];
-  uint64_t most[STEP];
-  uint64_t signs[STEP];
 } line_limits;
 
 // What is written.
@@ -32,12 +24,15 @@ typedef struct line_mover {
   uint64_t clear_end;
   // Lines of the target that had to be read.
   uint64_t known;
+  // Whether all lines were dirty, of late: then looking first only costs. Where some are clean a
+  // branch for each would be guessed wrong.
+  int is_dense;
   counts counts;
 } line_mover;
 
 // The line of the target that a slot's mapping begins in.
 INLINE uint64_t target_line(const smudge_packed *packed, const line_limits *l, uint64_t i) {
-  return (packed->rest[i * 2] - l->gpa_first) >> (l->answer.page_shift + 9);
+  return (packed_values(packed)[i] - l->gpa_first) >> (l->answer.page_shift + 9);
 }
 
 // Whether a slot's mapping, which may be written, is a line of both: `*from` and `*to` are then
@@ -47,8 +42,8 @@ INLINE int is_line(const smudge_packed *packed, const line_limits *l, uint64_t i
   const smudge_answer *a = &l->answer;
   uint64_t key = packed->keys[i], bytes = 512ull << a->page_shift;
   uint64_t distance = (key & ~0xfffull) - a->window_first, word = distance >> a->page_shift >> 6;
-  uint64_t offset = (packed->rest[i * 2] & ~0xfffull) - l->gpa_first;
-  uint64_t odd = (packed->rest[i * 2 + 1] & 0xffffffff) ^ ((bytes >> 12) - 1);
+  uint64_t offset = (packed_values(packed)[i] & ~0xfffull) - l->gpa_first;
+  uint64_t odd = (packed_extents(packed)[i] & 0xffffffff) ^ ((bytes >> 12) - 1);
   odd |= (key & 0x3fc) | (distance & ((64ull << a->page_shift) - 1)) | (offset & (bytes - 1));
   *from = word;
   *to = offset >> a->page_shift >> 9;
@@ -56,27 +51,25 @@ INLINE int is_line(const smudge_packed *packed, const line_limits *l, uint64_t i
          offset <= l->offset_max;
 }
 
-// Whether STEP mappings from `i` on, which may be written, lie side by side on a line of the answer
-// and go to a line of the target each. `*word` is then the first word of the first.
-INLINE int are_moved(const smudge_packed *packed, const line_limits *l, uint64_t i,
-                     uint64_t *word) {
+// Whether all mappings, known to lie side by side, are a line of the answer each as far as it goes,
+// and may be written. `*word` is then the first word of the first.
+INLINE int are_known_lines(const smudge_packed *packed, const line_limits *l, uint64_t *word) {
   const smudge_answer *a = &l->answer;
-  const uint64_t *keys = packed->keys + i, *rest = packed->rest + i * 2;
-  uint64_t key = keys[0], distance = (key & ~0xfffull) - a->window_first;
-  uint64_t odd = (key & 0x3fc) | (distance & ((64ull << a->page_shift) - 1));
+  uint64_t key = packed->keys[0], distance = (key & ~0xfffull) - a->window_first;
   *word = distance >> a->page_shift >> 6;
-  if (odd != 0 || (key & a->write_permission) == 0 || key < a->window_first ||
-      *word + (STEP - 1) * 8 > l->word_max)
-    return 0;
-  line even = line_subtract(line_subtract(line_load(keys), line_load(l->ramp)), line_all(key));
-  for (uint64_t half = 0; half < 2; half++) {
-    line found = line_subtract(line_load(rest + half * 8), line_load(l->wanted));
-    // Below 2^63, and not above the most.
-    line beyond = line_or(found, line_subtract(line_load(l->most), found));
-    even = line_or(even, line_and(found, line_load(l->compared)));
-    even = line_or(even, line_and(beyond, line_load(l->signs)));
-  }
-  return line_is_zero(even);
+  return packed->even_page_count == 512ull << a->page_shift >> 12 &&
+         (key & a->write_permission) != 0 && key >= a->window_first &&
+         (distance & ((64ull << a->page_shift) - 1)) == 0;
+}
+
+// Whether STEP mappings from `i` on, of a line each, go to a line of the target each.
+INLINE int are_targets(const smudge_packed *packed, const line_limits *l, uint64_t i) {
+  uint64_t bytes = 512ull << l->answer.page_shift;
+  line offset = line_subtract(line_load(packed_values(packed) + i), line_all(l->gpa_first));
+  // Below 2^63, and not above the most.
+  line beyond = line_or(offset, line_subtract(line_all(l->offset_max | 0xfff), offset));
+  return line_is_zero(line_or(line_and(offset, line_all((bytes - 1) & ~0xfffull)),
+                              line_and(beyond, line_all(1ull << 63))));
 }
 
 // `from` has bits.
@@ -106,50 +99,75 @@ INLINE void ask_for_targets(const line_mover *m, uint64_t dirty, const smudge_pa
   }
 }
 
-// From slot `i` on, as long as STEP mappings are lines side by side. Returns the first slot that is
-// not done with.
-//
-// Not inlined, with as few steps for each line as will do: the more there are, the fewer lines are
-// on their way through memory at once.
-static __attribute__((noinline)) uint64_t move_even(const smudge_packed *leaf, uint64_t i,
-                                                    const line_limits *limits, line_mover *mover) {
+// STEP lines of the answer from `word` on, nearly all of which have bits, to where the mappings
+// from `i` on say. Returns whether all had.
+INLINE int move_dense(line_mover *m, uint64_t word, const smudge_packed *packed,
+                      const line_limits *l, uint64_t i) {
+  uint64_t *source = m->answer + word;
+  int are_dense = 1;
+#pragma unroll
+  for (uint64_t k = 0; k < STEP; k++) {
+    ask_for(source + STREAM_AHEAD + k * 8);
+    if (line_is_zero(line_load(source + k * 8))) {
+      are_dense = 0;
+    } else {
+      move_line(m, word + k * 8, target_line(packed, l, i + k));
+    }
+  }
+  return are_dense;
+}
+
+// From slot `i` on, as long as STEP mappings are lines side by side. With `are_known` they are, and
+// only where they go has to be looked at; `first_word` is then that of slot 0. Returns the first
+// slot that is not done with.
+INLINE uint64_t move_steps(const smudge_packed *leaf, uint64_t i, const line_limits *limits,
+                           line_mover *mover, int are_known, uint64_t first_word) {
   enum { ALL = (1 << STEP) - 1 };
   smudge_packed packed = *leaf;
   const line_limits l = *limits;
   line_mover m = *mover;
-  uint64_t word;
   // How many lines of the target had been read before the last step; none to begin with.
-  uint64_t known = m.known | m.unstreamed;
-  // Whether all were dirty, of late: then looking first only costs. Where some are clean a branch
-  // for each would be guessed wrong.
-  int is_dense = 0;
+  uint64_t known = m.known | m.unstreamed, word;
   for (; packed.count - i >= STEP; i += STEP) {
-    ask_ahead(&packed, i);
-    if (!are_moved(&packed, &l, i, &word)) break;
+    if (are_known) {
+      ask_values_ahead(&packed, i);
+      word = first_word + i * 8;
+      if (word + (STEP - 1) * 8 > l.word_max) break;
+    } else {
+      ask_ahead(&packed, i);
+      if (!are_lines(&packed, &l.answer, i, &word)) break;
+    }
+    if (!are_targets(&packed, &l, i)) break;
     m.clear_end += m.clear_end == word ? STEP * 8 : 0;
     uint64_t *source = m.answer + word;
-    uint64_t dirty = is_dense ? ALL : nonzero_lines(source, 0, STEP, GROUP * 8);
+    if (m.is_dense && m.known == known) {
+      m.is_dense = move_dense(&m, word, &packed, &l, i);
+      continue;
+    }
+    for (uint64_t k = 0; k < STEP; k++) ask_for(source + STREAM_AHEAD + k * 8);
+    uint64_t dirty = nonzero_lines(source, 0, STEP, 0);
     if (m.known != known) ask_for_targets(&m, dirty, &packed, &l, i);
     known = m.known | m.unstreamed;
-    if (is_dense) {
-      for (uint64_t k = 0; k < STEP; k++) {
-        __builtin_prefetch(source + (GROUP + k) * 8);
-        if (line_is_zero(line_load(source + k * 8))) {
-          is_dense = 0;
-        } else {
-          move_line(&m, word + k * 8, target_line(&packed, &l, i + k));
-        }
-      }
-    } else {
-      is_dense = dirty == ALL;
-      for (; dirty != 0; dirty &= dirty - 1) {
-        uint64_t k = (uint64_t)__builtin_ctzll(dirty);
-        move_line(&m, word + k * 8, target_line(&packed, &l, i + k));
-      }
+    m.is_dense = dirty == ALL;
+    for (; dirty != 0; dirty &= dirty - 1) {
+      uint64_t k = (uint64_t)__builtin_ctzll(dirty);
+      move_line(&m, word + k * 8, target_line(&packed, &l, i + k));
     }
   }
   *mover = m;
   return i;
+}
+
+// Not inlined, and apart, with as few steps for each line as will do: the more there are, the fewer
+// lines are on their way through memory at once.
+static __attribute__((noinline)) uint64_t move_known(const smudge_packed *leaf, uint64_t i,
+                                                     const line_limits *l, line_mover *m,
+                                                     uint64_t first_word) {
+  return move_steps(leaf, i, l, m, 1, first_word);
+}
+static __attribute__((noinline)) uint64_t move_even(const smudge_packed *leaf, uint64_t i,
+                                                    const line_limits *l, line_mover *m) {
+  return move_steps(leaf, i, l, m, 0, 0);
 }
 
 // Slots from `i` to before `end`. Returns how many are no lines and may be dirty.
@@ -187,20 +205,19 @@ static void move_lines(const smudge_packed *leaves, size_t leaf_count, smudge_li
   // So that offsets can be compared as signed: what lies further is left.
   uint64_t target_pages = move->target.page_count - 512, pages_max = 1ull << 62 >> move->page_shift;
   l.offset_max = (target_pages < pages_max ? target_pages : pages_max) << move->page_shift;
-  uint64_t bytes = 512ull << move->page_shift;
-  for (uint64_t k = 0; k < STEP; k++) {
-    int is_value = (k & 1) == 0;
-    l.ramp[k] = k * bytes;
-    l.wanted[k] = is_value ? l.gpa_first : (bytes >> 12) - 1;
-    l.compared[k] = is_value ? (bytes - 1) & ~0xfffull : 0xffffffff;
-    l.most[k] = is_value ? l.offset_max | 0xfff : 0;
-    l.signs[k] = is_value ? 1ull << 63 : 0;
-  }
-  line_mover m = {move->target, move->answer, move->streams ? 0 : ~0ull, move->clear_word_count, 0,
-                  {tally_zero(), 0, 0}};
+  line_mover m = {move->target, move->answer, move->streams ? 0 : ~0ull, move->clear_word_count,
+                  0, 0, {tally_zero(), 0, 0}};
   for (size_t k = 0; k < leaf_count; k++) {
+    uint64_t first_word;
+    int are_known = are_known_lines(&leaves[k], &l, &first_word);
+    if (are_known && leaves[k].count % STEP != 0) {
+      // The last few are looked at as any are.
+      ask_for(leaves[k].keys + leaves[k].count - 1);
+      ask_for(packed_extents(&leaves[k]) + leaves[k].count - 1);
+    }
     for (uint64_t i = 0; i < leaves[k].count;) {
-      i = move_even(&leaves[k], i, &l, &m);
+      i = are_known ? move_known(&leaves[k], i, &l, &m, first_word)
+                    : move_even(&leaves[k], i, &l, &m);
       uint64_t end = leaves[k].count - i < STEP ? leaves[k].count : i + STEP;
       move->left_count += move_slots(&leaves[k], i, end, &l, &m);
       i = end;

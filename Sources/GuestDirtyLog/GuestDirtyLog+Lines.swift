@@ -27,7 +27,7 @@ extension GuestDirtyLog {
     _ query: inout QueryBitmap, _ leaves: Span<PackedMappings>, into target: Target
   ) -> (count: MarkCount, leftCount: UInt64) {
     var count = MarkCount()
-    var left = leaves.indices.reduce(0) { $0 &+ UInt64(leaves[$1].count) }
+    var left = leaves.indices.reduce(0) { $0 &+ leaves[$1].count }
     guard query.pageSize == pageSize else { return (count, left) }
     for region in directory.withLock({ $0.regions }) where left > 0 {
       if let moved = region.moveLines(&query, leaves, into: target, &count) { left = moved }

@@ -1,8 +1,8 @@
 import Addressing
 import CBitmapKernels
 
-/// Up to 128 mappings in IOVA order, 24 bytes each, in two columns of one block: what is searched,
-/// and what is found.
+/// Up to 128 mappings in IOVA order, 24 bytes each, in three columns of one block: what is
+/// searched, and the two words of what is found. After them: how many there are, and a note.
 ///
 /// A mapping is packed into the bits that page alignment leaves free:
 ///
@@ -10,39 +10,63 @@ import CBitmapKernels
 ///     value  64  GPA first, above; generation bits 32...43 in bits 0...11
 ///     extent 64  pages-1, low 32 bits, below; generation, low 32 bits, above
 ///
+/// The note says whether the mappings are even: side by side, of one size and with the same
+/// permissions. Who knows that need not read keys and extents, two thirds of the leaf. It is made
+/// when it is asked for, and forgotten with each change.
+///
 /// Keys of one table differ in their page, so they sort by IOVA whatever the low bits say.
 ///
 /// Unsafe because it is a raw block: sound because only `MappingTable` makes, moves and frees
 /// leaves, which it owns alone and sends as a whole, and every index is below `count`, which is at
 /// most `capacity`.
 @safe struct MappingLeaf: @unchecked Sendable {
-  static let capacity = 128
-  static let byteCount = 16 + capacity * 24
+  static let capacity = Int(SMUDGE_LEAF_CAPACITY)
+  static let byteCount = capacity * 24 + 16
 
   private let base: UnsafeMutableRawPointer
 
   init() {
+    // Eight of a column are a line of the cache, not parts of two.
     unsafe base = .allocate(byteCount: Self.byteCount, alignment: 64)
-    unsafe base.storeBytes(of: 0, as: Int.self)
+    count = 0
   }
 
   func deallocate() { unsafe base.deallocate() }
 
   private var keys: UnsafeMutablePointer<UInt64> {
-    unsafe (base + 16).assumingMemoryBound(to: UInt64.self)
+    unsafe base.assumingMemoryBound(to: UInt64.self)
   }
-  /// Value and extent by turns.
-  private var rest: UnsafeMutablePointer<UInt64> { unsafe keys + Self.capacity }
+  private var values: UnsafeMutablePointer<UInt64> { unsafe keys + Self.capacity }
+  private var extents: UnsafeMutablePointer<UInt64> { unsafe keys + Self.capacity &* 2 }
+  /// Then the note.
+  private var counts: UnsafeMutablePointer<UInt64> { unsafe keys + Self.capacity &* 3 }
 
+  /// Every change ends with setting it, and so with forgetting the note.
   var count: Int {
-    get { unsafe base.load(as: Int.self) }
-    nonmutating set { unsafe base.storeBytes(of: newValue, as: Int.self) }
+    get { unsafe Int(truncatingIfNeeded: counts[0]) }
+    nonmutating set {
+      unsafe counts[0] = UInt64(truncatingIfNeeded: newValue)
+      unsafe counts[1] = 0
+    }
+  }
+
+  /// 4 KiB pages of each mapping when all are even; 0 when they are not.
+  ///
+  /// Sound also when several threads read a table: each would note the same.
+  private var evenPageCount: UInt64 {
+    let note = unsafe smudge_note_load(counts + 1)
+    if note != 0 { return note &>> 1 }
+    var packed = unsafe smudge_packed(
+      keys: keys, count: counts[0], even_page_count: 0, ahead: keys)
+    let found = unsafe smudge_packed_even_page_count(&packed)
+    unsafe smudge_note_store(counts + 1, found &<< 1 | 1)
+    return found
   }
 
   @inline(__always) func first(_ index: Int) -> UInt64 { unsafe keys[index] & ~0xfff }
 
   @inline(__always) private func pagesLess1(_ index: Int) -> UInt64 {
-    unsafe rest[index &* 2 &+ 1] & 0xffff_ffff | (keys[index] & 0x3fc) &<< 30
+    unsafe extents[index] & 0xffff_ffff | (keys[index] & 0x3fc) &<< 30
   }
 
   /// The last IOVA of the mapping; it fits, as was checked when it was stored.
@@ -55,15 +79,21 @@ import CBitmapKernels
   }
 
   @inline(__always) func generation(_ index: Int) -> UInt64 {
-    unsafe rest[index &* 2 &+ 1] &>> 32 | (rest[index &* 2] & 0xfff) &<< 32
+    unsafe extents[index] &>> 32 | (values[index] & 0xfff) &<< 32
   }
 
   @inline(__always) func mapping(_ index: Int) -> Mapping {
     Mapping(
       checkedIOVA: AddressRange(first: IOVA(first(index)), last: IOVA(last(index))),
-      gpaFirst: GPA(unsafe rest[index &* 2] & ~0xfff),
+      gpaFirst: GPA(unsafe values[index] & ~0xfff),
       permissions: Permissions(rawValue: UInt8(unsafe keys[index] & 3)),
       generation: Generation(generation(index)))
+  }
+
+  /// Asks for what is read of any leaf: how many mappings there are, and the first key.
+  @inline(__always) func askForBeginning() {
+    unsafe smudge_bitmap_prefetch(counts)
+    unsafe smudge_bitmap_prefetch(keys)
   }
 
   /// Appends mappings to a batch: the walk of a sync, so its room is made once and not looked at
@@ -115,14 +145,15 @@ import CBitmapKernels
     -> PackedMappings
   {
     unsafe PackedMappings(
-      keys: keys + slots.lowerBound, rest: rest + slots.lowerBound &* 2, count: slots.count,
-      aheadKeys: ahead.keys)
+      keys: keys + slots.lowerBound, count: UInt64(slots.count), evenPageCount: evenPageCount,
+      ahead: ahead.keys)
   }
 
   @unsafe private func packed(_ slots: Range<Int>, _ ahead: MappingLeaf) -> smudge_packed {
-    unsafe smudge_packed(
-      keys: keys + slots.lowerBound, rest: rest + slots.lowerBound &* 2,
-      count: UInt64(slots.count), ahead_keys: ahead.keys)
+    let packed = packedMappings(slots, asking: ahead)
+    return unsafe smudge_packed(
+      keys: packed.keys, count: packed.count, even_page_count: packed.evenPageCount,
+      ahead: packed.ahead)
   }
 
   /// Appends the writable mappings under which a page of an answer may be dirty: all that have one,
@@ -192,18 +223,19 @@ import CBitmapKernels
     let count = count
     let guess = KeySearch.guess(address, count, first, next)
     // What is found there is wanted next.
-    unsafe smudge_bitmap_prefetch(rest + guess &* 2)
+    unsafe smudge_bitmap_prefetch(values + guess)
+    unsafe smudge_bitmap_prefetch(extents + guess)
     return unsafe KeySearch.countAtOrBelow(address | 0xfff, keys, count, from: guess)
   }
 
-  func store(_ mapping: Mapping, at index: Int) {
+  private func store(_ mapping: Mapping, at index: Int) {
     let pagesLess1 = mapping.iova.lastOffset &>> 12
     let generation = mapping.generation.rawValue
     unsafe keys[index] =
       mapping.iova.first.rawValue | (pagesLess1 &>> 32) &<< 2
       | UInt64(mapping.permissions.rawValue)
-    unsafe rest[index &* 2] = mapping.gpaFirst.rawValue | (generation &>> 32) & 0xfff
-    unsafe rest[index &* 2 &+ 1] = pagesLess1 & 0xffff_ffff | generation &<< 32
+    unsafe values[index] = mapping.gpaFirst.rawValue | (generation &>> 32) & 0xfff
+    unsafe extents[index] = pagesLess1 & 0xffff_ffff | generation &<< 32
   }
 
   /// - Precondition: `count < capacity`.
@@ -240,6 +272,7 @@ import CBitmapKernels
   ) {
     guard moved > 0 else { return }
     unsafe (target.keys + to).update(from: source.keys + from, count: moved)
-    unsafe (target.rest + to &* 2).update(from: source.rest + from &* 2, count: moved &* 2)
+    unsafe (target.values + to).update(from: source.values + from, count: moved)
+    unsafe (target.extents + to).update(from: source.extents + from, count: moved)
   }
 }

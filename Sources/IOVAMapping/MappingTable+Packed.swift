@@ -14,7 +14,7 @@ extension MappingTable {
   ) -> (count: Int, last: IOVA?) {
     var leaves: [PackedMappings] = []
     leaves.reserveCapacity(Self.leavesAtOnce)
-    var end: IOVA?
+    var end: (leaf: MappingLeaf, slot: Int)?
     let count = walk(from: from, through: last, countMax: countMax, leavesAhead: Self.leavesAtOnce)
     {
       leaf, slots, ahead in
@@ -23,9 +23,9 @@ extension MappingTable {
         leaves.removeAll(keepingCapacity: true)
       }
       leaves.append(leaf.packedMappings(slots, asking: ahead))
-      if let slot = slots.last { end = IOVA(leaf.last(slot)) }
+      end = (leaf, slots.upperBound &- 1)
     }
     if !leaves.isEmpty { body(leaves.span) }
-    return (count, end)
+    return (count, end.map { IOVA($0.leaf.last($0.slot)) })
   }
 }

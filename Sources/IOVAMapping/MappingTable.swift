@@ -205,12 +205,16 @@ public struct MappingTable: ~Copyable, Sendable {
     while index < leaves.count, copied < countMax, directory[index] <= last.rawValue {
       let leaf = leaves[index]
       var end = leaf.count
-      if leaf.first(end &- 1) > last.rawValue {
+      // Where the next leaf begins in the range, this one lies in it: nothing of it is read.
+      let next = index &+ 1 < directory.count ? directory[index &+ 1] : .max
+      if next > last.rawValue {
         end = countStarting(atOrBefore: last.rawValue, inLeaf: index)
       }
       guard slot < end else { break }
       end = slot &+ min(end &- slot, countMax &- copied)
-      take(leaf, slot..<end, leaves[min(index &+ leavesAhead, leaves.count &- 1)])
+      let ahead = leaves[min(index &+ leavesAhead, leaves.count &- 1)]
+      ahead.askForBeginning()
+      take(leaf, slot..<end, ahead)
       copied &+= end &- slot
       guard end == leaf.count else { break }
       index &+= 1

@@ -38,5 +38,7 @@ import Testing
     #expect(MemoryLayout<Mapping>.offset(of: \.gpaFirst) == 16)
     #expect(MemoryLayout<Mapping>.offset(of: \.permissions) == 24)
     #expect(MemoryLayout<Mapping>.offset(of: \.generation) == 32)
+    #expect(PackedLayout.size == 32 && PackedLayout.stride == 32)
+    #expect(PackedLayout.offsets == [0, 8, 16, 24])
   }
 }

@@ -33,17 +33,27 @@ typedef struct smudge_mapping {
   uint64_t generation;
 } smudge_mapping;
 
-/// Mappings as a leaf of a table packs them, in IOVA order:
+/// Mappings of a leaf of a table, in three columns, one after the other:
 ///
 ///     key    IOVA first, above; pages-1 bits 32...39 in bits 2...9; permissions in bits 0...1
-///     rest   GPA first, above; generation bits 32...43 in bits 0...11
-///            pages-1, low 32 bits, below; generation, low 32 bits, above
+///     value  GPA first, above; generation bits 32...43 in bits 0...11
+///     extent pages-1, low 32 bits, below; generation, low 32 bits, above
+///
+/// Pages here are of 4 KiB. After the columns comes what the table keeps of the leaf.
+enum { SMUDGE_LEAF_CAPACITY = 128 };
+
+/// Mappings that follow each other in a leaf, in IOVA order: the layout of
+/// `Addressing.PackedMappings`.
 typedef struct smudge_packed {
+  /// The key of the first. Its value lies SMUDGE_LEAF_CAPACITY words after it, its extent as many
+  /// after that.
   const uint64_t *keys;
-  const uint64_t *rest;
   uint64_t count;
-  /// Of a leaf that is read soon: asked for while this one is read.
-  const uint64_t *ahead_keys;
+  /// Pages of each, where all are known to lie side by side, of one size and with the same
+  /// permissions; 0 where that is not known.
+  uint64_t even_page_count;
+  /// A leaf that is read soon: asked for while this one is read.
+  const uint64_t *ahead;
 } smudge_packed;
 
 /// The answer of a query: a bit for each page of the window, in whole words.
@@ -154,6 +164,10 @@ size_t smudge_packed_runs(const smudge_packed *packed, size_t open_count, smudge
 void smudge_packed_move_lines(const smudge_packed *leaves, size_t leaf_count,
                               smudge_line_move *move);
 
+/// Pages of each mapping when all lie side by side, of one size and with the same permissions; 0
+/// when they do not. Looks at the mappings, not at what is known of them.
+uint64_t smudge_packed_even_page_count(const smudge_packed *packed);
+
 /// Set bits in `count` words.
 uint64_t smudge_bitmap_population(const uint64_t *words, size_t count);
 
@@ -162,6 +176,14 @@ size_t smudge_bitmap_first_nonzero(const uint64_t *words, size_t from, size_t co
 
 /// Tells the CPU that the line of `word` is about to be read.
 static inline void smudge_bitmap_prefetch(const uint64_t *word) { __builtin_prefetch(word, 1); }
+
+/// A word that several threads may note the same in.
+static inline uint64_t smudge_note_load(const uint64_t *note) {
+  return __atomic_load_n(note, __ATOMIC_RELAXED);
+}
+static inline void smudge_note_store(uint64_t *note, uint64_t word) {
+  __atomic_store_n(note, word, __ATOMIC_RELAXED);
+}
 
 /// Levels, lowest first. Only the first exists outside x86-64.
 enum { SMUDGE_LEVEL_BASELINE = 0, SMUDGE_LEVEL_AVX2 = 1, SMUDGE_LEVEL_AVX512 = 2 };

@@ -1,0 +1,130 @@
+import Addressing
+import IOVAMapping
+import TestSupport
+import Testing
+
+/// What leaves note of their mappings, and what reads by it.
+@Suite struct LeafEvennessTests {
+  enum Fault { case none, forgetsAChange }
+
+  private static let slots: UInt64 = 900
+  private static let pages: UInt64 = 512
+
+  private static func table(slots: UInt64) throws -> MappingTable {
+    var table = MappingTable(policy: .split)
+    for slot in 0..<slots {
+      try table.map(
+        MappingTableModelTests.range(slot * pages, pages), to: GPA(slot * pages << 12),
+        permissions: .readWrite)
+    }
+    return table
+  }
+
+  /// Pages of each mapping when all lie side by side, of one size and with the same permissions.
+  private static func evenPages(_ mappings: some Collection<Mapping>) -> UInt64 {
+    guard let first = mappings.first else { return 0 }
+    let areEven = zip(mappings, mappings.dropFirst()).allSatisfy { one, next in
+      one.iova.isFollowed(by: next.iova) && next.iova.lastOffset == first.iova.lastOffset
+        && next.permissions == first.permissions
+    }
+    return areEven ? first.iova.pageCount(.fourKiB) : 0
+  }
+
+  private static func runs(_ mappings: [Mapping]) -> [Mapping] {
+    var found: [Mapping] = []
+    for mapping in mappings {
+      if let last = found.last, last.iova.isFollowed(by: mapping.iova),
+        last.gpa.isFollowed(by: mapping.gpa), last.permissions == mapping.permissions
+      {
+        found[found.count - 1] = Mapping(
+          iova: AddressRange(first: last.iova.first, last: mapping.iova.last),
+          gpaFirst: last.gpaFirst, permissions: last.permissions, generation: last.generation)
+      } else {
+        found.append(mapping)
+      }
+    }
+    return found
+  }
+
+  /// - Returns: what a leaf notes, or the runs read by it, and `mappings` do not agree on.
+  private static func difference(
+    _ table: borrowing MappingTable, _ mappings: [Mapping]
+  ) -> String? {
+    var left = mappings[...]
+    var found: String?
+    _ = table.withPacked(from: IOVA(0), through: IOVA(.max), countMax: .max) { leaves in
+      for index in leaves.indices {
+        let expected = evenPages(left.prefix(Int(leaves[index].count)))
+        if leaves[index].evenPageCount != expected {
+          found = found ?? "at \(left.first?.iova.description ?? "the end"): not \(expected)"
+        }
+        left = left.dropFirst(Int(leaves[index].count))
+      }
+    }
+    var runs: [Mapping] = []
+    table.copyRuns(from: IOVA(0), through: IOVA(.max), into: &runs, countMax: .max)
+    return found ?? (runs == Self.runs(mappings) ? nil : "\(runs.count) runs")
+  }
+
+  /// One change somewhere: whole mappings, with other permissions, of half the size, elsewhere in
+  /// GPA, and parts cut out.
+  private static func change(_ table: inout MappingTable, _ generator: inout SeededGenerator) {
+    let first = generator.below(slots) * pages
+    let gpa = GPA((generator.once(in: 4) ? first + pages : first) << 12)
+    let whole = MappingTableModelTests.range(first, pages)
+    switch generator.below(8) as UInt64 {
+    case 0: _ = try? table.unmap(whole)
+    case 1: _ = try? table.unmap(MappingTableModelTests.range(first + pages / 2, pages / 2))
+    case 2: _ = try? table.map(whole, to: gpa, permissions: .read)
+    case 3:
+      _ = try? table.map(
+        MappingTableModelTests.range(first, pages / 2), to: gpa, permissions: .readWrite)
+    default: _ = try? table.map(whole, to: gpa, permissions: .readWrite)
+    }
+  }
+
+  private static func run(_ seed: UInt64, fault: Fault = .none) throws -> String? {
+    var generator = SeededGenerator(seed: seed)
+    var table = try table(slots: slots * 2 / 3)
+    var mappings = MappingTableModelTests.all(table)
+    for step in 0..<1500 {
+      if let difference = difference(table, mappings) { return "step \(step): \(difference)" }
+      // Few at a time, so that most leaves are as they were.
+      for _ in 0..<(1 + generator.below(3)) { change(&table, &generator) }
+      if fault == .none || step < 20 { mappings = MappingTableModelTests.all(table) }
+    }
+    table.checkInvariants()
+    return nil
+  }
+
+  @Test func `what a leaf notes of its mappings is forgotten with each change`() throws {
+    for seed in [TestSeed.seed(default: 61), 62, 63] {
+      let difference = try Self.run(seed)
+      #expect(difference == nil, "\(TestSeed.reproduce(seed, filter: "LeafEvennessTests"))")
+    }
+  }
+
+  @Test func `the comparison notices mappings that are not as the table has them`() throws {
+    #expect(try Self.run(61, fault: .forgetsAChange) != nil)
+  }
+
+  @Test func `mappings are not even when only the low half of their sizes agrees`() throws {
+    var table = MappingTable()
+    let large = 1 << 32 + Self.pages
+    try table.map(
+      MappingTableModelTests.range(0, Self.pages), to: GPA(0), permissions: .readWrite)
+    try table.map(
+      MappingTableModelTests.range(Self.pages, large), to: GPA(Self.pages << 12),
+      permissions: .readWrite)
+    try table.map(
+      MappingTableModelTests.range(Self.pages + large, large), to: GPA((Self.pages + large) << 12),
+      permissions: .readWrite)
+    table.checkInvariants()
+    var runs: [Mapping] = []
+    table.copyRuns(from: IOVA(0), through: IOVA(.max), into: &runs, countMax: .max)
+    #expect(runs.map(\.iova) == [MappingTableModelTests.range(0, Self.pages + 2 * large)])
+    // Alone, the large ones are even, but the note has no room for their size.
+    try table.unmap(MappingTableModelTests.range(0, Self.pages))
+    table.checkInvariants()
+  }
+}
