@@ -66,31 +66,49 @@ import Testing
     return found ?? (runs == Self.runs(mappings) ? nil : "\(runs.count) runs")
   }
 
-  /// One change somewhere: whole mappings, with other permissions, of half the size, elsewhere in
-  /// GPA, and parts cut out.
-  private static func change(_ table: inout MappingTable, _ generator: inout SeededGenerator) {
-    let first = generator.below(slots) * pages
-    let gpa = GPA((generator.once(in: 4) ? first + pages : first) << 12)
+  /// One change somewhere: a mapping goes, comes back with other permissions, of half the size, or
+  /// elsewhere in GPA, or loses a part.
+  private static func change(
+    _ table: inout MappingTable, _ generator: inout SeededGenerator
+  ) throws -> UInt64 {
+    let slot = generator.below(slots)
+    let first = slot * pages
     let whole = MappingTableModelTests.range(first, pages)
-    switch generator.below(8) as UInt64 {
-    case 0: _ = try? table.unmap(whole)
-    case 1: _ = try? table.unmap(MappingTableModelTests.range(first + pages / 2, pages / 2))
-    case 2: _ = try? table.map(whole, to: gpa, permissions: .read)
-    case 3:
-      _ = try? table.map(
-        MappingTableModelTests.range(first, pages / 2), to: gpa, permissions: .readWrite)
-    default: _ = try? table.map(whole, to: gpa, permissions: .readWrite)
+    let half = MappingTableModelTests.range(first, pages / 2)
+    if generator.once(in: 6) {
+      try table.unmap(half)
+      return slot
     }
+    try table.unmap(whole)
+    switch generator.below(5) as UInt64 {
+    case 0: break
+    case 1: try table.map(whole, to: GPA(first << 12), permissions: .read)
+    case 2: try table.map(half, to: GPA(first << 12), permissions: .readWrite)
+    case 3: try table.map(whole, to: GPA((first + pages) << 12), permissions: .readWrite)
+    default: try table.map(whole, to: GPA(first << 12), permissions: .readWrite)
+    }
+    return slot
+  }
+
+  private static func heal(_ table: inout MappingTable, _ slot: UInt64) throws {
+    let whole = MappingTableModelTests.range(slot * pages, pages)
+    try table.unmap(whole)
+    try table.map(whole, to: GPA(slot * pages << 12), permissions: .readWrite)
   }
 
   private static func run(_ seed: UInt64, fault: Fault = .none) throws -> String? {
     var generator = SeededGenerator(seed: seed)
     var table = try table(slots: slots * 2 / 3)
     var mappings = MappingTableModelTests.all(table)
-    for step in 0..<1500 {
+    var changed: [UInt64] = []
+    for step in 0..<700 {
       if let difference = difference(table, mappings) { return "step \(step): \(difference)" }
-      // Few at a time, so that most leaves are as they were.
-      for _ in 0..<(1 + generator.below(3)) { change(&table, &generator) }
+      // Few at a time, and most of them undone, so that most leaves are even.
+      if changed.count > 3 {
+        for slot in changed { try heal(&table, slot) }
+        changed = []
+      }
+      for _ in 0..<(1 + generator.below(3)) { changed.append(try change(&table, &generator)) }
       if fault == .none || step < 20 { mappings = MappingTableModelTests.all(table) }
     }
     table.checkInvariants()
@@ -125,6 +143,8 @@ import Testing
     #expect(runs.map(\.iova) == [MappingTableModelTests.range(0, Self.pages + 2 * large)])
     // Alone, the large ones are even, but the note has no room for their size.
     try table.unmap(MappingTableModelTests.range(0, Self.pages))
+    table.checkInvariants()
+    try table.unmap(MappingTableModelTests.range(Self.pages, large))
     table.checkInvariants()
   }
 }

@@ -15,7 +15,7 @@ extension KernelTests {
       let seed = TestSeed.seed(default: 41)
       try KernelTests.atEveryLevel { (level) throws in
         var generator = SeededGenerator(seed: seed)
-        for _ in 0..<60 {
+        for _ in 0..<150 {
           #expect(
             try Self.run(&generator, .fourKiB) == nil,
             "level \(level): \(TestSeed.reproduce(seed, filter: "LineMoveTests"))")
@@ -45,13 +45,16 @@ extension KernelTests {
       var table = MappingTable(policy: .split, pageSize: .fourKiB)
       let bytes = pageSize.bytes
       var next = generator.below(3 as UInt64) * bytes
-      // From hardly any to nearly all.
-      let oddOneIn = [3, 20, 400].randomElement(using: &generator)!
+      // From hardly any to nearly all; and with whole leaves of one kind, or hardly any.
+      let oddOneIn = [3, 20, 400, 4000].randomElement(using: &generator)!
+      let turnOneIn = [40, 4000].randomElement(using: &generator)!
+      // Leaves that are of one kind need not be of lines.
+      let evenPages: UInt64 = generator.once(in: 8) ? 256 : 512
       var permissions = Permissions.readWrite
       for _ in 0..<(1 + generator.below(bytes == 4096 ? 280 : 40)) {
-        if generator.once(in: 40) { permissions = permissions == .read ? .readWrite : .read }
+        if generator.once(in: turnOneIn) { permissions = permissions == .read ? .readWrite : .read }
         let odd = generator.once(in: oddOneIn) ? generator.below(7) : 7
-        let pages: UInt64 = odd == 0 ? 511 : odd == 1 ? 1 + generator.below(5) : 512
+        let pages: UInt64 = odd == 0 ? 511 : odd == 1 ? 1 + generator.below(5) : evenPages
         // To the next line, or away from it.
         if odd == 2 { next += bytes * (1 + generator.below(70)) }
         if odd > 2, next / bytes % 64 != 0, generator.once(in: 2) {
@@ -98,7 +101,7 @@ extension KernelTests {
       table.copyMappings(from: IOVA(0), through: IOVA(.max), into: &list, countMax: .max)
       let used = AddressRange(first: list[0].iova.first, last: list.last!.iova.last)
       var window = used.expanded(to: pageSize)
-      if generator.once(in: 3) {
+      if generator.once(in: 2) {
         // It begins and ends inside of mappings, on words of lines or off them.
         let first = list[0].iova.first.rawValue / bytes / 64 * 64
         let skipped: UInt64 = [0, 64, 99, 128].randomElement(using: &generator)!
