@@ -10,13 +10,18 @@ import Testing
   private static let slots: UInt64 = 900
   private static let pages: UInt64 = 512
 
+  private static func whole(_ slot: UInt64) -> IOVARange {
+    MappingTableModelTests.range(slot * pages, pages)
+  }
+
+  /// Maps a slot as all of an even leaf are.
+  private static func map(_ table: inout MappingTable, _ slot: UInt64) throws {
+    try table.map(whole(slot), to: GPA(slot * pages << 12), permissions: .readWrite)
+  }
+
   private static func table(slots: UInt64) throws -> MappingTable {
     var table = MappingTable(policy: .split)
-    for slot in 0..<slots {
-      try table.map(
-        MappingTableModelTests.range(slot * pages, pages), to: GPA(slot * pages << 12),
-        permissions: .readWrite)
-    }
+    for slot in 0..<slots { try map(&table, slot) }
     return table
   }
 
@@ -73,27 +78,20 @@ import Testing
   ) throws -> UInt64 {
     let slot = generator.below(slots)
     let first = slot * pages
-    let whole = MappingTableModelTests.range(first, pages)
     let half = MappingTableModelTests.range(first, pages / 2)
     if generator.once(in: 6) {
       try table.unmap(half)
       return slot
     }
-    try table.unmap(whole)
+    try table.unmap(whole(slot))
     switch generator.below(5) as UInt64 {
     case 0: break
-    case 1: try table.map(whole, to: GPA(first << 12), permissions: .read)
+    case 1: try table.map(whole(slot), to: GPA(first << 12), permissions: .read)
     case 2: try table.map(half, to: GPA(first << 12), permissions: .readWrite)
-    case 3: try table.map(whole, to: GPA((first + pages) << 12), permissions: .readWrite)
-    default: try table.map(whole, to: GPA(first << 12), permissions: .readWrite)
+    case 3: try table.map(whole(slot), to: GPA((first + pages) << 12), permissions: .readWrite)
+    default: try map(&table, slot)
     }
     return slot
-  }
-
-  private static func heal(_ table: inout MappingTable, _ slot: UInt64) throws {
-    let whole = MappingTableModelTests.range(slot * pages, pages)
-    try table.unmap(whole)
-    try table.map(whole, to: GPA(slot * pages << 12), permissions: .readWrite)
   }
 
   private static func run(_ seed: UInt64, fault: Fault = .none) throws -> String? {
@@ -105,7 +103,10 @@ import Testing
       if let difference = difference(table, mappings) { return "step \(step): \(difference)" }
       // Few at a time, and most of them undone, so that most leaves are even.
       if changed.count > 3 {
-        for slot in changed { try heal(&table, slot) }
+        for slot in changed {
+          try table.unmap(whole(slot))
+          try map(&table, slot)
+        }
         changed = []
       }
       for _ in 0..<(1 + generator.below(3)) { changed.append(try change(&table, &generator)) }
@@ -129,8 +130,7 @@ import Testing
   @Test func `mappings are not even when only the low half of their sizes agrees`() throws {
     var table = MappingTable()
     let large = 1 << 32 + Self.pages
-    try table.map(
-      MappingTableModelTests.range(0, Self.pages), to: GPA(0), permissions: .readWrite)
+    try Self.map(&table, 0)
     try table.map(
       MappingTableModelTests.range(Self.pages, large), to: GPA(Self.pages << 12),
       permissions: .readWrite)
@@ -142,7 +142,7 @@ import Testing
     table.copyRuns(from: IOVA(0), through: IOVA(.max), into: &runs, countMax: .max)
     #expect(runs.map(\.iova) == [MappingTableModelTests.range(0, Self.pages + 2 * large)])
     // Alone, the large ones are even, but the note has no room for their size.
-    try table.unmap(MappingTableModelTests.range(0, Self.pages))
+    try table.unmap(Self.whole(0))
     table.checkInvariants()
     try table.unmap(MappingTableModelTests.range(Self.pages, large))
     table.checkInvariants()
