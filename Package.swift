@@ -42,11 +42,11 @@ func named(_ modules: [String]) -> [Target.Dependency] { modules.map { .init(str
 
 let levels0to3 = [
   "Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog",
-  "EventTrace",
-  "DirtyTracker", "DeviceMigration",
+  "Snapshot", "EventTrace", "DirtyTracker", "DeviceMigration",
 ]
 let level4 = [
-  "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel", "Simulation",
+  "TraceReplay", "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel",
+  "Simulation",
 ]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
@@ -90,6 +90,10 @@ targets += ["CBitmapKernels", "CChecksum", "CSmudgeLinux"].map(cModule)
 targets.append(
   .systemLibrary(
     name: "CNuma", path: "Sources/CNuma", pkgConfig: "numa", providers: [.apt(["libnuma-dev"])]))
+targets.append(
+  .systemLibrary(
+    name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "openssl",
+    providers: [.apt(["libssl-dev"])]))
 // level 1
 targets += module(
   "PageBitmap", ["Addressing", "Locking", "CBitmapKernels"], tests: ["IOVAMapping"])
@@ -99,20 +103,29 @@ targets += module("DMAContainer", ["Addressing", "Locking", "PageBitmap", "IOVAM
 targets += module(
   "GuestDirtyLog", ["Addressing", "Locking", "PageBitmap", "CNuma"], tests: ["IOVAMapping"])
 // level 3
-targets += module("EventTrace", ["Addressing", "Locking", "CChecksum", "IOVAMapping"])
+targets += module("Snapshot", ["Addressing", "CChecksum", "GuestDirtyLog"], tests: nil)
+targets += module(
+  "EventTrace", ["Addressing", "Locking", "IOVAMapping", "GuestDirtyLog", "Snapshot"],
+  tests: ["CChecksum"])
 targets += module(
   "DirtyTracker",
   [
     "Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog",
-    "EventTrace",
+    "Snapshot", "EventTrace",
   ],
-  tests: ["Simulation", "DeviceMigration"])
+  tests: ["Simulation", "DeviceMigration", "TraceReplay"])
 targets += module(
   "DeviceMigration",
   ["Addressing", "Locking", "CChecksum", "PageBitmap", "DMAContainer", "GuestDirtyLog"],
   tests: ["Simulation", "DirtyTracker"])
 // level 4
-targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux"])
+targets += module("MigrationTransport", levels0to3 + ["CSmudgeLinux", "COpenSSL"])
+targets += module(
+  "TraceReplay",
+  [
+    "Addressing", "Locking", "PageBitmap", "IOVAMapping", "DMAContainer", "GuestDirtyLog",
+    "Snapshot", "EventTrace", "DirtyTracker",
+  ], tests: nil)
 targets += module("NodeThreads", levels0to3 + ["CNuma"])
 targets += module(
   "CPUDirty", levels0to3 + ["CSmudgeLinux"], tests: ["KernelTestSupport", "Simulation"])
@@ -126,6 +139,12 @@ targets += module(
 targets += module(
   "Simulation",
   levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport", "NodeThreads"])
+// level 5
+targets += ["CSmudge"].map(cModule)
+targets += module(
+  "SmudgeABI",
+  levels0to3 + ["CSmudge", "CSmudgeLinux", "IOMMUFD", "VFIOKernel"],
+  tests: [])
 // level 6
 targets += [
   tool(
@@ -136,7 +155,12 @@ targets += [
   benchPeers(),
   tool(
     "smudge-bench", "bench/main",
-    named(levels0to3 + level4 + ["CSmudgeLinux", "CBitmapKernels", "CBenchPeers"])),
+    named(
+      levels0to3 + level4
+        + ["CSmudgeLinux", "CBitmapKernels", "CBenchPeers", "CSmudge", "SmudgeABI"])),
+  // The faults that the tests have to notice, see Tools/faults/run.
+  .target(name: "FaultTable", path: "Tools/faults/table", swiftSettings: strict),
+  tool("smudge-faults", "faults/main", named(["FaultTable"])),
   // What the lab runs in its guests, see Tools/lab/test.
   tool(
     "smudge-lab", "lab/programs",
@@ -168,9 +192,12 @@ targets += [
       "Addressing", "DMAContainer", "DirtyTracker", "GuestDirtyLog", "Simulation",
     ]),
     path: "Tests/ExampleTests", swiftSettings: strict),
-  .testTarget(name: "TidyTests", path: "Tests/TidyTests", swiftSettings: strict),
   .testTarget(
-    name: "SystemTests", dependencies: named(["smudge"] + levels0to3 + ["MigrationTransport"]),
+    name: "TidyTests", dependencies: named(["FaultTable"]), path: "Tests/TidyTests",
+    swiftSettings: strict),
+  .testTarget(
+    name: "SystemTests",
+    dependencies: named(["smudge", "MigrationTransport", "TestSupport"] + levels0to3),
     path: "Tests/SystemTests", swiftSettings: strict),
 ]
 
@@ -180,8 +207,10 @@ let package = Package(
     .library(
       name: "Smudge",
       targets: levels0to3 + [
-        "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel",
+        "TraceReplay", "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel",
       ]),
+    // Of it Tools/install makes libsmudge.so.
+    .library(name: "SmudgeABI", type: .dynamic, targets: ["SmudgeABI"]),
     .executable(name: "smudge", targets: ["smudge"]),
     .executable(name: "smudge-bench", targets: ["smudge-bench"]),
   ],

@@ -16,6 +16,8 @@ public enum Limits {
   public static let deviceLogRangeCountMax = 256
   /// RAM regions of one guest.
   public static let ramRegionCountMax = 4096
+  /// Ranges of RAM that a guest has given back: as many as type1 has mappings (dma_entry_limit).
+  public static let discardedRangeCountMax = 64 << 10
   /// Containers of one tracker.
   public static let containerCountMax = 256
   /// Consumers of one guest dirty log.
@@ -23,7 +25,7 @@ public enum Limits {
   /// Events the record keeps by default.
   public static let eventCountMax = 1 << 20
   /// Bytes the record keeps for what does not fit into an event's fixed part, by default.
-  public static let eventPayloadByteCountMax = 64 << 20
+  public static let eventPayloadByteCountMax = 24 << 20
   /// Bytes of a name or a sentence in a trace; longer ones are cut when they are written.
   public static let traceStringByteCountMax = 4096
   /// Bytes of a line of an ftrace recording; the kernel's are under 1000.

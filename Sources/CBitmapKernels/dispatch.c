@@ -82,11 +82,12 @@ size_t smudge_bitmap_first_nonzero(const uint64_t *words, size_t from, size_t co
 }
 
 size_t smudge_packed_dirty(const smudge_packed *packed, const smudge_answer *answer,
-                           smudge_mapping *into) {
+                           smudge_bitmap_mapping *into) {
   return kernels()->packed_dirty(packed, answer, into);
 }
 
-size_t smudge_packed_runs(const smudge_packed *packed, size_t open_count, smudge_mapping *into) {
+size_t smudge_packed_runs(const smudge_packed *packed, size_t open_count,
+                          smudge_bitmap_mapping *into) {
   return kernels()->packed_runs(packed, open_count, into);
 }
 

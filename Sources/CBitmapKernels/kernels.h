@@ -31,8 +31,9 @@ typedef struct smudge_kernels {
   uint64_t (*population)(const uint64_t *words, size_t count);
   size_t (*first_nonzero)(const uint64_t *words, size_t from, size_t count);
   size_t (*packed_dirty)(const smudge_packed *packed, const smudge_answer *answer,
-                         smudge_mapping *into);
-  size_t (*packed_runs)(const smudge_packed *packed, size_t open_count, smudge_mapping *into);
+                         smudge_bitmap_mapping *into);
+  size_t (*packed_runs)(const smudge_packed *packed, size_t open_count,
+                        smudge_bitmap_mapping *into);
   void (*move_lines)(const smudge_packed *leaves, size_t leaf_count, smudge_line_move *move);
   uint64_t (*even_page_count)(const smudge_packed *packed);
 } smudge_kernels;
@@ -65,10 +66,10 @@ INLINE uint64_t packed_last(uint64_t key, uint64_t extent) {
   return (key & ~0xfffull) + (pages_less_1 << 12 | 0xfff);
 }
 
-INLINE smudge_mapping packed_mapping(const smudge_packed *packed, uint64_t i) {
+INLINE smudge_bitmap_mapping packed_mapping(const smudge_packed *packed, uint64_t i) {
   uint64_t key = packed->keys[i], value = packed_values(packed)[i];
   uint64_t extent = packed_extents(packed)[i];
-  return (smudge_mapping){
+  return (smudge_bitmap_mapping){
       .iova_first = key & ~0xfffull,
       .iova_last = packed_last(key, extent),
       .gpa_first = value & ~0xfffull,

@@ -79,7 +79,7 @@ static uint64_t even_page_count(const smudge_packed *packed) {
 }
 
 static size_t packed_dirty(const smudge_packed *packed, const smudge_answer *answer,
-                           smudge_mapping *into) {
+                           smudge_bitmap_mapping *into) {
   smudge_answer a = *answer;
   size_t found = 0;
   for (uint64_t base = 0; base < packed->count; base += 64) {

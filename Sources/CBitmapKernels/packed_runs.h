@@ -37,12 +37,13 @@ INLINE uint64_t going_on(const smudge_packed *packed, uint64_t i, uint64_t bytes
   return end - i;
 }
 
-static size_t packed_runs(const smudge_packed *packed, size_t open_count, smudge_mapping *into) {
+static size_t packed_runs(const smudge_packed *packed, size_t open_count,
+                          smudge_bitmap_mapping *into) {
   size_t done = open_count;
   uint64_t even_bytes = packed->even_page_count << 12;
   if (packed->count == 0) return done;
   // The open run, kept apart from the memory it goes to.
-  smudge_mapping run = {0};
+  smudge_bitmap_mapping run = {0};
   int is_open = open_count != 0, goes_on = 0;
   if (is_open) run = into[--done];
   for (uint64_t i = 0; i < packed->count; i++) {
@@ -59,7 +60,7 @@ static size_t packed_runs(const smudge_packed *packed, size_t open_count, smudge
     }
     if (i == packed->count) break;
     ask_for(packed->ahead + i * 3);
-    smudge_mapping m = packed_mapping(packed, i);
+    smudge_bitmap_mapping m = packed_mapping(packed, i);
     // Neither side wraps: after the last address there is no mapping, and after the last GPA none
     // that could go on.
     goes_on = is_open && m.iova_first == run.iova_last + 1 && m.permissions == run.permissions &&

@@ -57,7 +57,8 @@ INLINE uint64_t next_dirty(const smudge_scatter *s, uint64_t page) {
 
 // The first mapping from `index` on that ends at or after `iova`: a few steps, then doubling ones,
 // then halving.
-static uint64_t seek(const smudge_mapping *m, uint64_t index, uint64_t count, uint64_t iova) {
+static uint64_t seek(const smudge_bitmap_mapping *m, uint64_t index, uint64_t count,
+                     uint64_t iova) {
   uint64_t near = index + 8 < count ? index + 8 : count;
   while (index < near) {
     if (m[index].iova_last >= iova) return index;
@@ -88,7 +89,7 @@ INLINE void push(const smudge_scatter *s, batch *b, uint64_t page) {
 
 // The mapping at the cursor, which overlaps the cursor's page. Returns SMUDGE_SCATTER_*.
 INLINE int one_mapping(const smudge_scatter *s, cursor *at, batch *b, counts *c) {
-  const smudge_mapping *m = s->mappings + at->index;
+  const smudge_bitmap_mapping *m = s->mappings + at->index;
   uint64_t shift = s->page_shift, mask = (1ull << shift) - 1;
   uint64_t window_last = s->window_first + ((s->window_page_count - 1) << shift) + mask;
   uint64_t first = m->iova_first > s->window_first ? m->iova_first : s->window_first;
@@ -149,7 +150,7 @@ static int scatter(smudge_scatter *scatter) {
     uint64_t page = at.page;
     at.index = seek(s.mappings, at.index, s.mapping_count, iova);
     if (at.index >= s.mapping_count) break;
-    const smudge_mapping *m = s.mappings + at.index;
+    const smudge_bitmap_mapping *m = s.mappings + at.index;
     if (m->iova_first > iova + mask) {
       // A hole: the next page that can matter is the one this mapping begins in.
       at.page = (m->iova_first - s.window_first) >> s.page_shift;

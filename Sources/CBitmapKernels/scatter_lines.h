@@ -77,11 +77,11 @@ INLINE void or_group(writer *w, const group *g) {
 }
 
 // As nonzero_lines. Asks for the mappings of those found too, which the next step reads.
-INLINE uint64_t dirty_lines(const uint64_t *source, const smudge_mapping *mappings,
+INLINE uint64_t dirty_lines(const uint64_t *source, const smudge_bitmap_mapping *mappings,
                             uint64_t count) {
   uint64_t dirty = nonzero_lines(source, 0, count, GROUP * 8);
   for (uint64_t rest = dirty; rest != 0; rest &= rest - 1) {
-    const smudge_mapping *m = mappings + __builtin_ctzll(rest);
+    const smudge_bitmap_mapping *m = mappings + __builtin_ctzll(rest);
     __builtin_prefetch(m);
     __builtin_prefetch(&m->generation);
   }
@@ -105,12 +105,12 @@ INLINE uint64_t collect(const smudge_scatter *s, const cursor *from, uint64_t di
                         group *g, uint64_t *verified) {
   uint64_t shift = s->page_shift, mask = (1ull << shift) - 1, bytes = 512ull << shift;
   const uint64_t *source = s->source + (from->page >> 6);
-  const smudge_mapping *mappings = s->mappings + from->index;
+  const smudge_bitmap_mapping *mappings = s->mappings + from->index;
   uint64_t iova_first = s->window_first + (from->page << shift);
   g->count = 0;
   for (; dirty != 0; dirty &= dirty - 1) {
     uint64_t i = (uint64_t)__builtin_ctzll(dirty);
-    const smudge_mapping *m = mappings + i;
+    const smudge_bitmap_mapping *m = mappings + i;
     uint64_t iova = iova_first + ((i << 9) << shift);
     uint64_t offset = m->gpa_first - s->target_gpa_first, target = offset >> shift;
     if (m->iova_first != iova || m->iova_last != iova + (bytes - 1) || (offset & mask) != 0 ||
@@ -144,7 +144,7 @@ static __attribute__((noinline)) cursor clean_lines(const smudge_scatter *scatte
   uint64_t to_max = (s.target.page_count - 512) << shift;
   counts found = {tally_zero(), 0, 0};
   for (; index < s.mapping_count; index++) {
-    const smudge_mapping *m = s.mappings + index;
+    const smudge_bitmap_mapping *m = s.mappings + index;
     uint64_t from = m->iova_first - s.window_first, to = m->gpa_first - s.target_gpa_first;
     uint64_t odd = (m->iova_last - m->iova_first) ^ (bytes - 1);
     odd |= (from & in_word) | (to & (bytes - 1));
@@ -230,7 +230,7 @@ INLINE void listed_lines(const smudge_scatter *s, cursor *at, counts *c) {
     g->count = 0;
     g->streams = s->streams && w.shared * 8 >= w.split;
     for (; index < end; index++) {
-      const smudge_mapping *m = s->mappings + index;
+      const smudge_bitmap_mapping *m = s->mappings + index;
       uint64_t distance = m->iova_first - s->window_first, bit = distance >> shift;
       uint64_t offset = m->gpa_first - s->target_gpa_first, target = offset >> shift;
       is_odd = m->iova_last - m->iova_first != bytes - 1 || (distance & mask) != 0 ||

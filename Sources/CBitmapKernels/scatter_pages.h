@@ -17,7 +17,7 @@ enum {
 // true of IOVAs that were handed out side by side. Leaves `at` at the first dirty page for which
 // the guess fails, or whose mapping needs another path.
 INLINE void one_page_mappings(const smudge_scatter *s, cursor *at, batch *b) {
-  const smudge_mapping *mappings = s->mappings;
+  const smudge_bitmap_mapping *mappings = s->mappings;
   uint64_t shift = s->page_shift, mask = (1ull << shift) - 1;
   uint64_t skew = at->index - at->page, page = at->page;
   size_t word = page >> 6, word_count = (s->window_page_count + 63) >> 6;
@@ -28,7 +28,7 @@ INLINE void one_page_mappings(const smudge_scatter *s, cursor *at, batch *b) {
       uint64_t index = page + skew, iova = s->window_first + (page << shift);
       at->page = page;
       if (index >= s->mapping_count || page >= s->window_page_count) return;
-      const smudge_mapping *m = mappings + index;
+      const smudge_bitmap_mapping *m = mappings + index;
       if (m->iova_first != iova || m->iova_last != iova + mask) return;
       at->index = index;
       uint64_t offset = m->gpa_first - s->target_gpa_first;
@@ -82,7 +82,7 @@ INLINE void narrow(const smudge_scatter *s, place low, place last, search *f) {
     uint64_t index = between(low, next < f->count ? places[next] : last, f->pages[i]);
     f->indices[i] = index;
     // A mapping may lie in two lines, and the guess may be one too far.
-    const smudge_mapping *m = s->mappings + index;
+    const smudge_bitmap_mapping *m = s->mappings + index;
     __builtin_prefetch(m);
     __builtin_prefetch(&m->generation);
     __builtin_prefetch(m - (index != 0));
@@ -141,7 +141,7 @@ INLINE void search_mappings(const smudge_scatter *s, const cursor *at, double de
 
 // The first mapping from `low` on that ends at or after `iova`: near a guess as a rule.
 INLINE uint64_t seek_near(const smudge_scatter *s, uint64_t low, uint64_t guessed, uint64_t iova) {
-  const smudge_mapping *m = s->mappings;
+  const smudge_bitmap_mapping *m = s->mappings;
   uint64_t index = guessed > low ? guessed : low;
   for (int step = 0; step < NEAR && index < s->mapping_count; step++) {
     if (m[index].iova_last < iova) {
@@ -167,7 +167,7 @@ INLINE int searched_mappings(const smudge_scatter *s, cursor *at, double density
     at->page = f.pages[i];
     at->index = seek_near(s, at->index, f.indices[i], iova);
     if (at->index >= s->mapping_count) return 0;
-    const smudge_mapping *m = s->mappings + at->index;
+    const smudge_bitmap_mapping *m = s->mappings + at->index;
     // In a hole: of no mapping.
     if (m->iova_first > iova + mask) continue;
     if (m->iova_first != iova || m->iova_last != iova + mask) return 0;
@@ -191,7 +191,7 @@ INLINE void walked_mappings(const smudge_scatter *s, cursor *at, uint64_t end, b
     if (b->count > BATCH - 64) flush(&s->target, b);
     uint64_t count = b->count, part_end = index + 64 < end ? index + 64 : end;
     for (; index < part_end; index++) {
-      const smudge_mapping *m = s->mappings + index;
+      const smudge_bitmap_mapping *m = s->mappings + index;
       __builtin_prefetch(m + WALK_AHEAD);
       uint64_t distance = m->iova_first - s->window_first;
       uint64_t offset = m->gpa_first - s->target_gpa_first, bit = distance >> shift;
@@ -218,8 +218,8 @@ INLINE void walked_mappings(const smudge_scatter *s, cursor *at, uint64_t end, b
 // where they lie side by side: that is guessed better elsewhere.
 INLINE void strewn_mappings(const smudge_scatter *s, cursor *at, batch *b) {
   int walks = s->mappings_lead;
-  const smudge_mapping *first = s->mappings + at->index;
-  const smudge_mapping *last = s->mappings + s->mapping_count - 1;
+  const smudge_bitmap_mapping *first = s->mappings + at->index;
+  const smudge_bitmap_mapping *last = s->mappings + s->mapping_count - 1;
   // Mappings to a page: of all that are left, then of the last few.
   double density = (double)(s->mapping_count - at->index) /
                    ((double)((last->iova_first - first->iova_first) >> s->page_shift) + 1);

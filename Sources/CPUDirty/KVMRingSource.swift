@@ -12,7 +12,10 @@ import Locking
 /// 3. Entries are taken in order, none is skipped, each once.
 /// 4. A collection that fails has marked all it took. An entry that lies in no slot is a failure:
 ///    the page it means is not known.
-/// 5. A ring found full to its last entry was overrun: KVM keeps some in reserve, but a vCPU whose
+/// 5. A reset may protect less than was taken: since 2025 it ends at a pending signal. Until one is
+///    known to have protected an entry's page, a write to it makes no entry, so the entry is kept
+///    and marked again by each collection, the last one the first whose reset is complete.
+/// 6. A ring found full to its last entry was overrun: KVM keeps some in reserve, but a vCPU whose
 ///    instructions it emulates does not leave in time, and older entries are written over. KVM's
 ///    place in the ring and ours then differ for good, so from there on everything fails.
 ///
@@ -35,13 +38,27 @@ public final class KVMRingSource: CPUDirtySource {
 
   private struct State {
     var rings: [Mapped]
-    /// Taken, and not reported as reset.
-    var unreset = 0
-    var entries: [KVMRingEntry] = []
+    var taken: Taken
   }
 
-  /// Where the rings were left by a `stop`: KVM keeps its own place for as long as the vCPUs live.
-  private let positions: Mutex<[UInt32]>
+  private struct Taken {
+    /// All since a reset was complete last: which of them a short one protected, nobody says.
+    var entries: [KVMRingEntry] = []
+    /// Not reported as reset.
+    var unresetCount = 0
+  }
+
+  /// What a `stop` leaves: KVM keeps its own place in the rings for as long as the vCPUs live, and
+  /// counts in a later reset what was not reset before.
+  private struct Left {
+    var positions: [UInt32]
+    var taken = Taken()
+  }
+
+  /// Resets in a row that protect nothing, or fail, before a collection gives up.
+  static let idleResetCountMax = 64
+
+  private let left: Mutex<Left>
   /// By vCPU descriptor, the ring that was overrun.
   private let overrun = Mutex<Int32?>(nil)
 
@@ -57,41 +74,44 @@ public final class KVMRingSource: CPUDirtySource {
     self.vcpus = vcpus
     self.flush = flush
     machine = KVMMachine(name: name, vm: vm, slots: slots, pageSize: pageSize, calls: calls)
-    positions = Mutex([UInt32](repeating: 0, count: vcpus.count))
+    left = Mutex(Left(positions: [UInt32](repeating: 0, count: vcpus.count)))
   }
 
   deinit { stop() }
 
-  /// Starts from clean. Does nothing when started already.
+  /// Starts from clean, but for pages of an earlier time whose reset failed: they are reported.
+  /// Does nothing when started already.
   public func start() throws(CPUDirtyError) {
     try state.withLock { (state: inout State?) throws(CPUDirtyError) in
       if state != nil { return }
       try checkOverrun()
-      var started = State(rings: try mapRings())
+      var started = State(rings: try mapRings(), taken: left.withLock { $0.taken })
       do throws(CPUDirtyError) {
         try machine.enableLogging()
       } catch {
-        unmap(started.rings)
+        unmap(started)
         throw error
       }
       do throws(CPUDirtyError) {
         try take(&started)
       } catch {
         machine.disableLogging()
-        unmap(started.rings)
+        unmap(started)
         throw error
       }
+      // What a reset that failed leaves unprotected, the first collection marks.
+      if (try? reset(&started.taken)) != nil { started.taken.entries.removeAll() }
       state = started
     }
   }
 
   private func mapRings() throws(CPUDirtyError) -> [Mapped] {
     var rings: [Mapped] = []
-    let positions = positions.withLock { $0 }
+    let positions = left.withLock { $0.positions }
     for (vcpu, position) in zip(vcpus, positions) {
       let address = machine.calls.mapRing(vcpu, byteCount: ring.byteCount)
       guard address >= 0 else {
-        unmap(rings)
+        unmapRings(rings)
         throw machine.failed(KVMOperation.mapRing, address)
       }
       rings.append(Mapped(address: UInt64(address), position: position))
@@ -99,10 +119,16 @@ public final class KVMRingSource: CPUDirtySource {
     return rings
   }
 
-  private func unmap(_ rings: [Mapped]) {
-    positions.withLock { positions in
-      for index in rings.indices { positions[index] = rings[index].position }
+  /// Keeps what the next start must know.
+  private func unmap(_ state: State) {
+    left.withLock { left in
+      for index in state.rings.indices { left.positions[index] = state.rings[index].position }
+      left.taken = state.taken
     }
+    unmapRings(state.rings)
+  }
+
+  private func unmapRings(_ rings: [Mapped]) {
     for mapped in rings { machine.calls.unmapRing(mapped.address, byteCount: ring.byteCount) }
   }
 
@@ -111,7 +137,7 @@ public final class KVMRingSource: CPUDirtySource {
       guard let old = state else { return }
       state = nil
       machine.disableLogging()
-      unmap(old.rings)
+      unmap(old)
     }
   }
 
@@ -121,9 +147,14 @@ public final class KVMRingSource: CPUDirtySource {
       defer { state = current }
       flush()
       var refusal: CPUDirtyError?
-      do throws(CPUDirtyError) { try take(&current) } catch { refusal = error }
+      do throws(CPUDirtyError) {
+        try take(&current)
+        try reset(&current.taken)
+      } catch {
+        refusal = error
+      }
       var pages: UInt64 = 0
-      for entry in current.entries {
+      for entry in current.taken.entries {
         guard let page = page(of: entry) else {
           refusal =
             refusal
@@ -135,36 +166,46 @@ public final class KVMRingSource: CPUDirtySource {
         }
         pages &+= log.mark(page, by: .vcpu).dirtyPages
       }
+      if current.taken.unresetCount == 0 {
+        current.taken.entries.removeAll(keepingCapacity: true)
+      }
       if let refusal { throw refusal }
       return pages
     }
   }
 
-  /// Takes all entries, and protects their pages again.
+  /// Takes all entries.
   private func take(_ state: inout State) throws(CPUDirtyError) {
-    state.entries.removeAll(keepingCapacity: true)
     for index in state.rings.indices {
-      let before = state.entries.count
+      let before = state.taken.entries.count
       machine.calls.takeEntries(
         state.rings[index].address, entryCount: ring.entryCount,
-        position: &state.rings[index].position, into: &state.entries)
-      if state.entries.count - before >= Int(ring.entryCount) {
-        overrun.withLock { $0 = vcpus[index] }
-      }
+        position: &state.rings[index].position, into: &state.taken.entries)
+      let count = state.taken.entries.count - before
+      state.taken.unresetCount += count
+      if count >= Int(ring.entryCount) { overrun.withLock { $0 = vcpus[index] } }
     }
-    state.unreset += state.entries.count
     try checkOverrun()
-    // A signal ends a reset early.
-    while state.unreset > 0 {
+  }
+
+  /// Protects the pages of all entries again.
+  private func reset(_ taken: inout Taken) throws(CPUDirtyError) {
+    var idleCount = 0
+    while taken.unresetCount > 0 {
       let result = machine.calls.resetDirtyRings(machine.vm)
-      guard result >= 0 else { throw machine.failed(KVMOperation.reset, Int64(result)) }
-      guard result > 0 else {
-        let left = state.unreset
-        state.unreset = 0
-        throw machine.failed(
-          KVMOperation.reset, 0, nil, "\(left) of the entries taken were not reset")
+      if result > 0 {
+        // A signal ends a reset early.
+        taken.unresetCount -= min(Int(result), taken.unresetCount)
+        idleCount = 0
+        continue
       }
-      state.unreset -= min(Int(result), state.unreset)
+      idleCount += 1
+      guard idleCount < Self.idleResetCountMax else {
+        throw machine.failed(
+          KVMOperation.reset, Int64(result), nil,
+          "\(taken.unresetCount) of the entries taken were not reset; their pages are marked, and"
+            + " again by each collection until they are")
+      }
     }
   }
 

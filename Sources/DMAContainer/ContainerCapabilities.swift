@@ -46,6 +46,10 @@ public struct DirtyLogCapabilities: Hashable, Sendable {
   public var mayCutMapping: Bool
   /// A query can leave the log as it is (IOMMU_HWPT_GET_DIRTY_BITMAP_NO_CLEAR).
   public var canPeek: Bool
+  /// What the log reads and clears together; ``DirtyLogGranule/page`` where every page is known by
+  /// itself. Stated by each log, as a wrong one loses pages. Larger ones only where
+  /// ``rangeCountMax`` is stated.
+  public var granule: DirtyLogGranule
   /// Ranges `start` accepts, fixed until `stop`: a device log. Nil: the log follows the mappings.
   public var rangeCountMax: Int?
   /// Answers for a range also after it was unmapped, so that asking last leaves no window: a device
@@ -55,7 +59,8 @@ public struct DirtyLogCapabilities: Hashable, Sendable {
   public init(
     scope: DirtyScope, pageSizes: PageSizeSet = PageSizeSet(.fourKiB),
     queryBitmapByteCountMax: UInt64 = Limits.queryBitmapByteCountMax, mayCrossHoles: Bool,
-    mayCutMapping: Bool, canPeek: Bool, rangeCountMax: Int? = nil, isAskedAfterUnmap: Bool = false
+    mayCutMapping: Bool, canPeek: Bool, granule: DirtyLogGranule, rangeCountMax: Int? = nil,
+    isAskedAfterUnmap: Bool = false
   ) {
     self.scope = scope
     self.pageSizes = pageSizes
@@ -63,6 +68,7 @@ public struct DirtyLogCapabilities: Hashable, Sendable {
     self.mayCrossHoles = mayCrossHoles
     self.mayCutMapping = mayCutMapping
     self.canPeek = canPeek
+    self.granule = granule
     self.rangeCountMax = rangeCountMax
     self.isAskedAfterUnmap = isAskedAfterUnmap
   }

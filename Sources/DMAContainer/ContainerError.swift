@@ -23,10 +23,13 @@ public struct ContainerError: Error, Hashable, Sendable, CustomStringConvertible
   public let detail: String
   /// An unmap that failed half way: some of the range may be gone already.
   public let isPartial: Bool
+  /// An unmap after which nothing is mapped in the range, though it failed: its caller drops the
+  /// mappings, and marks them. False where the backend does not know.
+  public let isGone: Bool
 
   public init(
     _ operation: Operation, object: String, range: IOVARange? = nil, errno: Int32,
-    detail: String = "", isPartial: Bool = false
+    detail: String = "", isPartial: Bool = false, isGone: Bool = false
   ) {
     self.operation = operation
     self.object = object
@@ -34,6 +37,7 @@ public struct ContainerError: Error, Hashable, Sendable, CustomStringConvertible
     self.errno = errno
     self.detail = detail
     self.isPartial = isPartial
+    self.isGone = isGone
   }
 
   /// `container nic: unmap of IOVA 0x1000-0x1fff failed with EINVAL: the range cuts a mapping`

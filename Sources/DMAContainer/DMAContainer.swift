@@ -11,7 +11,8 @@ public import PageBitmap
 /// - **Window**: the IOVA range of one query.
 ///
 /// Invariants a backend keeps:
-/// 1. `map` and `unmap` apply wholly or throw, and an error whose `isPartial` is false changed
+/// 1. `map` and `unmap` apply wholly or throw. After an error whose `isGone` is true nothing is
+///    mapped in the range; another one whose `isPartial` is false changed
 ///    nothing.
 /// 2. A query sets bits and clears none; where it fails, whatever it has set may stay.
 /// 3. What a query with `clear` took from the log and did not report, because it failed, is lost to

@@ -5,7 +5,8 @@ public import IOVAMapping
 /// smallest gaps joined, which keeps the logged bytes fewest (a device has a limit on those too).
 ///
 /// Invariants:
-/// 1. The ranges rise, do not overlap or touch, consist of whole pages, and hold all of the input.
+/// 1. The ranges rise, do not overlap or touch, consist of whole granules of the log, and hold all
+///    of the input. So none has fewer pages than a word of the log.
 /// 2. No other choice of as many ranges holds fewer bytes.
 public struct DeviceLogRanges: Hashable, Sendable {
   public let ranges: [IOVARange]
@@ -14,19 +15,21 @@ public struct DeviceLogRanges: Hashable, Sendable {
 
   /// The writable mappings of a table.
   public init(
-    _ table: borrowing MappingTable, pageSize: PageSize,
+    _ table: borrowing MappingTable, pageSize: PageSize, granule: DirtyLogGranule,
     rangeCountMax: Int = Limits.deviceLogRangeCountMax
   ) {
     var runs: [IOVARange] = []
     table.forEachRun(writableOnly: true) { runs.append($0) }
-    self.init(runs, pageSize: pageSize, rangeCountMax: rangeCountMax)
+    self.init(runs, pageSize: pageSize, granule: granule, rangeCountMax: rangeCountMax)
   }
 
   /// - Parameter runs: sorted, not overlapping.
   /// - Precondition: `rangeCountMax` is positive.
-  public init(_ runs: [IOVARange], pageSize: PageSize, rangeCountMax: Int) {
+  public init(
+    _ runs: [IOVARange], pageSize: PageSize, granule: DirtyLogGranule, rangeCountMax: Int
+  ) {
     precondition(rangeCountMax > 0, "a device log has at least one range")
-    let whole = Self.expanded(runs, to: pageSize)
+    let whole = Self.expanded(runs, to: granule.size(startedWith: pageSize))
     let ranges = Self.joined(whole, countMax: rangeCountMax)
     self.ranges = ranges
     // Wraps only for the whole space, where both sums do.

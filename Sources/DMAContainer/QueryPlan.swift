@@ -16,7 +16,9 @@ public import IOVAMapping
 /// 2. Windows rise, do not overlap, consist of whole pages, and their bitmap is not too large.
 /// 3. No window begins or ends inside a mapping, unless the log allows it.
 /// 4. No window holds an unmapped address, unless the log allows it.
-/// 5. With a device log, each window lies inside one logged range.
+/// 5. With a device log, each window lies inside one logged range and consists of whole granules
+///    counted from that range's beginning: it may be wider than what is asked for. All of its
+///    answer is to be scattered.
 public struct QueryPlan: Hashable, Sendable {
   /// Why a range can not be asked for.
   public enum Reason: String, Hashable, Sendable, CustomStringConvertible {
@@ -57,6 +59,18 @@ public struct QueryPlan: Hashable, Sendable {
     self.bitmapByteCountMax = max(8, min(bitmapByteCountMax, capabilities.queryBitmapByteCountMax))
   }
 
+  /// What windows of a device log are multiples of.
+  var granule: PageSize { capabilities.granule.size(startedWith: pageSize) }
+
+  /// The smallest range of whole granules of a logged range around a part of it.
+  func widened(_ part: IOVARange, in logged: IOVARange) -> IOVARange {
+    let origin = logged.first.rawValue
+    let first = (part.first.rawValue &- origin) & ~granule.offsetMask
+    let last = (part.last.rawValue &- origin) | granule.offsetMask
+    return AddressRange(
+      first: IOVA(origin &+ first), last: IOVA(origin &+ min(last, logged.lastOffset)))
+  }
+
   /// Bytes of bitmap a gap may cost before a second call is cheaper, in a table of that size.
   public func gapBitmapByteCountMax(mappingCount: Int) -> UInt64 {
     // A device log knows nothing of mappings; iommufd finds a mapping by a tree.
@@ -78,10 +92,12 @@ public struct QueryPlan: Hashable, Sendable {
     var builder = WindowBuilder(
       pageSize: pageSize, byteCountMax: bitmapByteCountMax,
       gapByteCountMax: gapBitmapByteCountMax(mappingCount: table.count),
-      mayCut: capabilities.mayCutMapping)
+      mayCut: capabilities.mayCutMapping, granule: granule)
     let followsMappings = capabilities.rangeCountMax == nil
     let mayCut = capabilities.mayCutMapping
     let mayCrossHoles = capabilities.mayCrossHoles
+    // What may be cut is cut at whole pages of the query.
+    let range = mayCut ? range.expanded(to: pageSize) : range
     // Whole pages of the table are whole pages of the query: no mapping is odd.
     let isAligned = table.pageSize.bytes >= pageSize.bytes
     if followsMappings, isAligned, mayCrossHoles, !mayCut {
@@ -109,7 +125,7 @@ public struct QueryPlan: Hashable, Sendable {
         if followsMappings {
           builder.add(part, body)
         } else {
-          Self.add(part, logged, &position, to: &builder, body)
+          add(part, logged, &position, to: &builder, body)
         }
       }
     }
@@ -127,7 +143,7 @@ public struct QueryPlan: Hashable, Sendable {
 
   /// Adds the logged pieces of `part` and names the others.
   /// - Parameter position: the first logged range that does not lie wholly before `part`.
-  private static func add(
+  private func add(
     _ part: IOVARange, _ logged: [IOVARange], _ position: inout Int,
     to builder: inout WindowBuilder, _ body: (Step) -> Void
   ) {
@@ -149,7 +165,7 @@ public struct QueryPlan: Hashable, Sendable {
       }
       let piece = AddressRange(
         first: max(rest.first, range.first), last: min(rest.last, range.last))
-      builder.add(piece, body)
+      builder.add(widened(piece.expanded(to: pageSize), in: range), body)
       guard piece.last < rest.last else { return }
       rest = AddressRange(first: IOVA(piece.last.rawValue &+ 1), last: rest.last)
     }

@@ -6,20 +6,26 @@ struct WindowBuilder {
   /// A range may be divided among windows.
   private let mayCut: Bool
   /// The length less one of the longest window, in bytes.
-  private let windowOffsetMax: UInt64
+  let windowOffsetMax: UInt64
   /// Bytes of IOVA a window may go on over without anything in it to ask for.
-  private let gapMax: UInt64
+  let gapMax: UInt64
   private var open: IOVARange?
 
   /// - Parameters:
   ///   - byteCountMax: bytes of bitmap of a window; at least 8.
   ///   - gapByteCountMax: bytes of bitmap a gap may cost before the window ends.
-  init(pageSize: PageSize, byteCountMax: UInt64, gapByteCountMax: UInt64, mayCut: Bool) {
+  ///   - granule: what a window is a multiple of where it is cut; a window has at least one.
+  init(
+    pageSize: PageSize, byteCountMax: UInt64, gapByteCountMax: UInt64, mayCut: Bool,
+    granule: PageSize? = nil
+  ) {
     self.pageSize = pageSize
     self.mayCut = mayCut
     let (bits, isLong) = (byteCountMax / 8).multipliedReportingOverflow(by: 64)
     let (bytes, isLonger) = bits.multipliedReportingOverflow(by: pageSize.bytes)
-    self.windowOffsetMax = isLong || isLonger ? UInt64.max : bytes &- 1
+    let granule = granule ?? pageSize
+    self.windowOffsetMax =
+      isLong || isLonger ? UInt64.max : max(granule.bytes, bytes & ~granule.offsetMask) &- 1
     let (gapBits, isWide) = gapByteCountMax.multipliedReportingOverflow(by: 8)
     let (gap, isWider) = gapBits.multipliedReportingOverflow(by: pageSize.bytes)
     self.gapMax = isWide || isWider ? UInt64.max : gap

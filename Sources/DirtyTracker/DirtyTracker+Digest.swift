@@ -6,7 +6,7 @@ import Locking
 
 extension DirtyTracker {
   /// A number over the whole state: RAM, tables, logs of the containers, and the dirty log with its
-  /// readers, what is held back and what was counted. Equal after a replay of all that happened.
+  /// readers and what is held back. Equal after a replay of all that happened.
   public func stateDigest() -> UInt64 {
     var digest = StateDigest()
     for region in settings.memory.regions {
@@ -16,7 +16,7 @@ extension DirtyTracker {
     for range in settings.memory.discarded { digest.add(range) }
     for tracked in liveContainers {
       digest.add(UInt64(tracked.id.rawValue))
-      tracked.operation.withLock { (op: inout ContainerOperation) in tracked.add(op, to: &digest) }
+      tracked.operation.withStep { (state: inout ContainerState) in state.add(to: &digest) }
     }
     digest.add(log.stateDigest())
     return digest.value
@@ -38,18 +38,21 @@ struct StateDigest {
   }
 }
 
-extension TrackedContainer {
-  fileprivate func add(_ op: borrowing ContainerOperation, to digest: inout StateDigest) {
-    digest.add(UInt64(op.addressSpace.rawValue))
-    digest.add(op.isTracking ? 1 : 0)
-    digest.add(op.hasPartialUnmap ? 1 : 0)
-    digest.add(op.markedPages)
-    for log in op.logs {
-      digest.add(log.mode == .logging ? 1 : log.mode == .stopped ? 2 : 3)
-      digest.add(UInt64(log.rearmWait))
+extension ContainerState {
+  fileprivate func add(to digest: inout StateDigest) {
+    digest.add(UInt64(addressSpace.rawValue))
+    digest.add(isTracking ? 1 : 0)
+    digest.add(hasPartialUnmap ? 1 : 0)
+    for log in logs {
+      digest.add(log.mode == .logging ? 1 : log.mode == .everythingMapped ? 3 : 2)
+      digest.add(UInt64(log.restartWait))
       for range in log.ranges { digest.add(range) }
+      for range in log.refused { digest.add(range) }
     }
-    book.withLock { (book: inout ContainerBook) in
+    for range in owed.ranges { digest.add(range) }
+    digest.add(course == nil ? 0 : 1)
+    digest.add(unknownMappings == nil ? 0 : 1)
+    context.book.withLock { (book: inout ContainerBook) in
       digest.add(book.table.generation.rawValue)
       digest.add(UInt64(book.table.count))
       book.table.forEach(in: .wholeSpace) { mapping in

@@ -9,32 +9,37 @@ extension DirtyTracker {
   ///
   /// Guest mappings to it stay: a guest may map what it has given back, and has to unmap it itself.
   public func ramDiscarded(_ range: GPARange) throws(TrackerError) {
-    try taking(.ramDiscarded(range)) { () throws(TrackerError) -> Void in
-      try control.withLock { (_) throws(TrackerError) in
-        let whole = range.expanded(to: policy.pageSize)
-        settings.memory.discard(whole)
-        log.mark(whole, by: .conservative(nil))
-        try unmapIdentity(whole)
+    try control.withLock { (_) throws(TrackerError) in
+      let whole = range.expanded(to: policy.pageSize)
+      record(.ramDiscarded(whole))
+      let forgotten = settings.memory.discard(whole)
+      if let forgotten {
+        note(
+          "GPA \(forgotten) has been given back and counts as populated: more ranges than"
+            + " \(Limits.discardedRangeCountMax) are not kept")
       }
+      log.mark(whole, by: .conservative(nil))
+      try unmapIdentity(whole)
     }
   }
 
   /// The guest has taken RAM again: identity containers map it.
-  /// - Throws: the range counts as discarded still.
+  /// - Throws: what of the range was discarded counts as discarded still.
   public func ramPopulated(_ range: GPARange) throws(TrackerError) {
-    try taking(.ramPopulated(range)) { () throws(TrackerError) -> Void in
-      try control.withLock { (_) throws(TrackerError) in
-        let whole = range.expanded(to: policy.pageSize)
-        settings.memory.populate(whole)
-        log.mark(whole, by: .conservative(nil))
-        do throws(TrackerError) {
-          try forEachIdentity { (tracked, op: inout ContainerOperation) throws(TrackerError) in
-            try tracked.mapRAM(&op, in: whole)
-          }
-        } catch {
-          settings.memory.discard(whole)
-          throw error
+    try control.withLock { (_) throws(TrackerError) in
+      let whole = range.expanded(to: policy.pageSize)
+      let discarded = settings.memory.discarded.compactMap { $0.intersection(whole) }
+      record(.ramPopulated(whole))
+      settings.memory.populate(whole)
+      log.mark(whole, by: .conservative(nil))
+      do throws(TrackerError) {
+        try forEachIdentity { tracked throws(TrackerError) in try mapRAM(tracked, in: whole) }
+      } catch {
+        for part in discarded {
+          record(.ramDiscarded(part))
+          settings.memory.discard(part)
         }
+        throw error
       }
     }
   }

@@ -14,28 +14,28 @@ extension DirtyTracker {
   /// What is no longer known makes all RAM dirty.
   public func deviceWrote(_ id: ContainerID, _ iova: IOVARange, since generation: Generation? = nil)
   {
-    taking(.deviceWrote(container: id.rawValue, iova: iova, since: generation)) {
-      guard let tracked = try? container(id) else {
-        log.markEverything(by: .conservative(nil))
-        return note("\(id) wrote to IOVA \(iova) and is not known; every page is marked dirty")
-      }
-      let isKnown = tracked.book.withLock { (book: inout ContainerBook) in
-        tracked.credit(iova, since: generation, book.table)
-      }
-      guard !isKnown else { return }
-      log.markEverything(by: .conservative(id))
-      note(
-        "container \(tracked.name) wrote to IOVA \(iova), whose mapping is forgotten; every page is"
-          + " marked dirty")
+    record(.deviceWrote(container: id.rawValue, iova: iova, since: generation))
+    // The only error is that there is no such container.
+    guard let tracked = try? container(id) else {
+      log.markEverything(by: .conservative(nil))
+      return note("\(id) wrote to IOVA \(iova) and is not known; every page is marked dirty")
     }
+    let isKnown = tracked.context.book.withLock { (book: inout ContainerBook) in
+      tracked.credit(iova, since: generation, book.table)
+    }
+    guard !isKnown else { return }
+    log.markEverything(by: .conservative(id))
+    note(
+      "container \(tracked.name) wrote to IOVA \(iova), whose mapping is forgotten; every page is"
+        + " marked dirty")
   }
 
   /// A vCPU wrote, or the VMM for it.
   public func vcpuWrote(_ range: GPARange) {
-    taking(.vcpuWrote(range)) { _ = log.mark(range, by: .vcpu) }
+    log.mark(range, by: .vcpu)
   }
 
-  private func note(_ sentence: String) { notes.withLock { $0.append(sentence) } }
+  func note(_ sentence: String) { notes.withLock { $0.append(sentence) } }
 }
 
 extension TrackedContainer {
@@ -65,6 +65,6 @@ extension TrackedContainer {
 
   private func mark(_ mapping: Mapping, _ range: IOVARange) {
     guard mapping.isWritable, let part = mapping.clipped(to: range) else { return }
-    log.mark(part.gpa, by: .deviceQuery(id))
+    context.log.mark(part.gpa, by: .deviceQuery(id))
   }
 }

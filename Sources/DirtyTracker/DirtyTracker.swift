@@ -19,11 +19,16 @@ import Locking
 /// 6. Questions change nothing and wait for no backend.
 ///
 /// Locks: `control` is held over what changes the set of containers, of RAM regions, or whether
-/// tracking runs, so that these do not overtake each other. `directory` finds a container and is
-/// held for one look. Each container has its own, see ``TrackedContainer``. Order: gate, control,
-/// container's operation, container's book, log. Maps, unmaps and syncs of different containers
-/// never wait for each other, unless there is an event record: then `gate`, taken before all,
-/// puts what happens in the one order in which it is recorded.
+/// tracking runs, so that these do not overtake each other; not over starts, syncs and stops, which
+/// are courses of the containers. `directory` finds a container and is held for one look. Each
+/// container has its own, see ``TrackedContainer``. Order: container's courses, control, its
+/// operation, its book, log, record. Maps, unmaps and syncs of different containers never
+/// wait for each other, with an event record or without: what is recorded is ordered within a
+/// container and where effects meet, in the log.
+///
+/// A sync never makes a guest wait for more than one step: the tracker asks a backend for one
+/// window, credits the answer, and lets go of the container before the next. With a clock it finds
+/// the window size whose query takes about a millisecond, and stands back for those who wait.
 ///
 /// States:
 ///
@@ -41,14 +46,6 @@ public final class DirtyTracker: GuestDirtyTracking, Sendable {
   let control = Mutex(ControlState())
   let directory = Mutex(Directory())
   let notes = Mutex(TrackerNotes())
-  /// One event at a time while there is a record.
-  let gate = Mutex(Gate())
-
-  struct Gate: Sendable {
-    /// Of the last map or unmap, which saves the next one a look into the directory. Every other
-    /// event forgets it, so it is never one that was removed.
-    var recent: TrackedContainer?
-  }
 
   struct ControlState: Sendable {
     var isTracking = false
@@ -72,20 +69,40 @@ public final class DirtyTracker: GuestDirtyTracking, Sendable {
   ///   - log: where dirt goes. Its page size is the policy's.
   ///   - cpu: the source of vCPU dirt, asked by every sync after the devices; nil when the VMM
   ///     reports it by `vcpuWrote`.
-  ///   - record: what happens is appended to it. Recording puts all events in one order, so that
-  ///     replay gives the same state: then maps, unmaps and syncs do wait for each other.
+  ///   - record: what happens to the tracker and to the log is appended to it, in an order in which
+  ///     a replay gives the same state. The log is empty, and has no other record.
   ///   - omitting: steps left out to prove that a verdict notices.
-  public init(
+  ///   - clock: nanoseconds that never go back. With it windows are as large as a backend answers
+  ///     in about a millisecond while the guest runs; without, as large as the backend takes.
+  ///   - rest: lets another thread have the processor, `sched_yield` for one: called between two
+  ///     steps of a sync while somebody waits for the container.
+  public convenience init(
     log: GuestDirtyLog, policy: TrackerPolicy = .init(), cpu: (any CPUDirtySource)? = nil,
-    record: EventRecord? = nil, omitting: Set<TrackerOmission> = []
+    record: EventRecord? = nil, omitting: Set<TrackerOmission> = [],
+    clock: (@Sendable () -> UInt64)? = nil, rest: (@Sendable () -> Void)? = nil
+  ) {
+    self.init(
+      log: log, policy: policy, cpu: cpu, record: record, omitting: omitting,
+      pace: StepPace(clock: clock, rest: rest))
+  }
+
+  package init(
+    log: GuestDirtyLog, policy: TrackerPolicy, cpu: (any CPUDirtySource)?, record: EventRecord?,
+    omitting: Set<TrackerOmission>, pace: StepPace
   ) {
     self.log = log
     self.policy = policy
     self.settings = TrackerSettings(
-      log: log, memory: RAMLayout(), policy: policy, omitting: omitting, record: record)
+      log: log, memory: RAMLayout(), policy: policy, omitting: omitting, record: record,
+      pace: pace)
     self.cpu = Mutex(CPUState(source: cpu))
-    record?.append(.trackerMade(Self.configuration(policy, omitting)))
+    guard let record else { return }
+    record.append(.trackerMade(Self.configuration(policy, omitting)))
+    log.attach(record)
   }
+
+  /// What happens to the tracker is appended to it; nil without one.
+  package var eventRecord: EventRecord? { settings.record }
 
   func container(_ id: ContainerID) throws(TrackerError) -> TrackedContainer {
     let found = directory.withLock { directory in

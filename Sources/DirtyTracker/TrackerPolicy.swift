@@ -26,16 +26,22 @@ public struct TrackerPolicy: Sendable, Hashable {
   public var twoStepUnmap: TwoStepUnmap
   /// Pages of the guest dirty log and, where a log has a choice, of its queries.
   public var pageSize: PageSize
-  /// Writable pages mapped outside the ranges of a device log before it is started anew.
+  /// Writable pages mapped outside the ranges of a device log before it is restarted.
   public var rearmPageCount: UInt64
+
+  /// Bytes of one mapping of RAM in a container that is not behind a vIOMMU and cannot cut a
+  /// mapping: as much is unmapped for a moment, and counts as written, for each page given back.
+  public var identityMappingByteCountMax: UInt64
 
   public init(
     pinnedPages: PinnedPages = .stopAndCopy, twoStepUnmap: TwoStepUnmap = .markMapping,
-    pageSize: PageSize = .fourKiB, rearmPageCount: UInt64 = 1024
+    pageSize: PageSize = .fourKiB, rearmPageCount: UInt64 = 1024,
+    identityMappingByteCountMax: UInt64 = 1 << 30
   ) {
     self.pinnedPages = pinnedPages
     self.twoStepUnmap = twoStepUnmap
     self.pageSize = pageSize
     self.rearmPageCount = rearmPageCount
+    self.identityMappingByteCountMax = identityMappingByteCountMax
   }
 }

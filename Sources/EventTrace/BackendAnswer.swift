@@ -1,4 +1,5 @@
 public import Addressing
+public import Snapshot
 
 /// What a container, or one of its dirty logs, answered to one call.
 public struct BackendAnswer: Hashable, Sendable {
@@ -21,12 +22,16 @@ public struct BackendAnswer: Hashable, Sendable {
   public var unmappedByteCount: UInt64
   /// The pages the call reported, sorted, none touching the next; also those of a call that failed.
   public var dirty: [IOVARange]
+  /// Calls of the same operation, after the last answer written down, that succeeded, removed what
+  /// was asked for and reported nothing: they are not written down.
+  public var cleanCallCountBefore: UInt64
   /// Nil: it succeeded.
   public var failure: TraceFailure?
 
   public init(
     container: UInt16, log: UInt16? = nil, call: Call, range: IOVARange? = nil,
-    unmappedByteCount: UInt64 = 0, dirty: [IOVARange] = [], failure: TraceFailure? = nil
+    unmappedByteCount: UInt64 = 0, dirty: [IOVARange] = [], cleanCallCountBefore: UInt64 = 0,
+    failure: TraceFailure? = nil
   ) {
     self.container = container
     self.log = log
@@ -34,6 +39,7 @@ public struct BackendAnswer: Hashable, Sendable {
     self.range = range
     self.unmappedByteCount = unmappedByteCount
     self.dirty = dirty
+    self.cleanCallCountBefore = cleanCallCountBefore
     self.failure = failure
   }
 }

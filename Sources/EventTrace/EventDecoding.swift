@@ -1,4 +1,5 @@
 import Addressing
+import Snapshot
 
 extension PayloadReader {
   /// The event of a slot; this reader stands at its payload and is read to its end.
@@ -19,16 +20,12 @@ extension PayloadReader {
     case .unmappedByVMM:
       let answer = try Self.isSet(slot) ? try unmapAnswer() : nil
       return .unmappedByVMM(container: container, iova: try iova(slot), answer: answer)
-    case .translationsReplayed:
-      return .translationsReplayed(container: container, try mappings())
     case .addressSpaceSwitched:
       return .addressSpaceSwitched(container: container, isIdentity: try Self.isSet(slot))
     case .deviceWrote:
       return .deviceWrote(
         container: container, iova: try iova(slot),
         since: try Self.isSet(slot) ? Generation(slot.third) : nil)
-    case .vcpuWrote: return .vcpuWrote(try gpa(slot))
-    case .vcpuCollected: return .vcpuCollected(try ranges(GPA.self), failure: try failure())
     case .synced: return .synced(isFinal: try Self.isSet(slot))
     case .answered: return .answered(try answer(slot))
     case .trackerMade: return .trackerMade(try configuration(slot))
@@ -36,6 +33,33 @@ extension PayloadReader {
     case .containerRemoved: return .containerRemoved(container: container)
     case .attachmentChanged:
       return .attachmentChanged(container: container, try self.container())
+    default: return try decodeCourse(kind, slot)
+    }
+  }
+
+  private mutating func decodeCourse(
+    _ kind: EventKind, _ slot: EventSlot
+  ) throws(PayloadFault) -> TrackerEvent {
+    let container = slot.container
+    switch kind {
+    case .startBegan: return .startBegan(container: container, paysOwed: try Self.isSet(slot))
+    case .syncBegan:
+      guard slot.flags & ~SyncFlag.all == 0 else { throw .outOfRange }
+      return .syncBegan(
+        container: container, range: try iova(slot),
+        isFinal: slot.flags & SyncFlag.isFinal != 0, asks: slot.flags & SyncFlag.asks != 0)
+    case .stopBegan:
+      guard slot.flags & ~StopFlag.all == 0 else { throw .outOfRange }
+      return .stopBegan(
+        container: container,
+        TraceStop(
+          marksForReaders: slot.flags & StopFlag.marksForReaders != 0,
+          isRemoval: slot.flags & StopFlag.isRemoval != 0))
+    case .stepped:
+      return .stepped(
+        container: container, windowByteCountMax: slot.first, mappingCountMax: slot.second,
+        pageCountMax: slot.third)
+    case .courseEnded: return .courseEnded(container: container)
     default: return try decodeListener(kind, slot)
     }
   }
@@ -57,33 +81,28 @@ extension PayloadReader {
     case .logCleared: return .logCleared(try gpa(slot))
     case .ramDiscarded: return .ramDiscarded(try gpa(slot))
     case .ramPopulated: return .ramPopulated(try gpa(slot))
-    case .consumerAdded:
-      return .consumerAdded(
-        consumer: slot.first, name: try string(), startsDirty: try Self.isSet(slot))
-    case .consumerRemoved: return .consumerRemoved(consumer: slot.first)
-    case .harvested:
-      return .harvested(
-        consumer: slot.first, number: slot.second, pageCountMax: slot.third,
-        runCountMax: try integer())
-    case .delivered: return .delivered(consumer: slot.first, number: slot.second)
-    case .putBack: return .putBack(consumer: slot.first, number: slot.second)
-    case .putBackAll: return .putBackAll(consumer: slot.first)
-    case .allMarkedDirty: return .allMarkedDirty(reason: try string())
-    case .allDirtyReset: return .allDirtyReset
-    case .everythingMarked: return .everythingMarked
-    default: throw .outOfRange
+    case .ramAdded: return .ramAdded(try region(try gpa(slot)))
+    case .ramRemoved: return .ramRemoved(try region(try gpa(slot)))
+    case .ramGone: return .ramGone(container: slot.container, try gpa(slot))
+    default: return .log(try logEntry(kind, slot))
     }
   }
 
-  private func iova(_ slot: EventSlot) throws(PayloadFault) -> IOVARange {
+  private mutating func unmapAnswer() throws(PayloadFault) -> UnmapAnswer {
+    let window: IOVARange = try sizedRange()
+    guard let pageSize = PageSize(bytes: try integer()) else { throw .outOfRange }
+    return UnmapAnswer(window: window, pageSize: pageSize, dirty: try ranges(IOVA.self))
+  }
+
+  func iova(_ slot: EventSlot) throws(PayloadFault) -> IOVARange {
     try Self.range(slot.first, slot.second)
   }
 
-  private func gpa(_ slot: EventSlot) throws(PayloadFault) -> GPARange {
+  func gpa(_ slot: EventSlot) throws(PayloadFault) -> GPARange {
     try Self.range(slot.first, slot.second)
   }
 
-  private static func isSet(_ slot: EventSlot) throws(PayloadFault) -> Bool {
+  static func isSet(_ slot: EventSlot) throws(PayloadFault) -> Bool {
     guard slot.flags <= 1 else { throw .outOfRange }
     return slot.flags == 1
   }
@@ -92,10 +111,12 @@ extension PayloadReader {
   private func mapped(_ slot: EventSlot) throws(PayloadFault) -> TrackerEvent {
     .mapped(
       container: slot.container, iova: try iova(slot), gpaFirst: GPA(slot.third),
-      permissions: Permissions(rawValue: slot.flags))
+      permissions: Permissions(rawValue: slot.flags & ~MappedFlag.isAhead),
+      isAhead: slot.flags & MappedFlag.isAhead != 0)
   }
 
-  private func configuration(_ slot: EventSlot) throws(PayloadFault) -> TraceConfiguration {
+  private mutating func configuration(_ slot: EventSlot) throws(PayloadFault) -> TraceConfiguration
+  {
     guard let pageSize = PageSize(bytes: slot.first), let mask = UInt8(exactly: slot.second),
       slot.flags & ~ConfigurationFlag.all == 0
     else { throw .outOfRange }
@@ -103,7 +124,7 @@ extension PayloadReader {
       pageSize: pageSize,
       sendsPinnedEveryRound: slot.flags & ConfigurationFlag.sendsPinnedEveryRound != 0,
       omissionMask: mask, trustsGuest: slot.flags & ConfigurationFlag.trustsGuest != 0,
-      rearmPageCount: slot.third)
+      rearmPageCount: slot.third, identityMappingByteCountMax: try integer())
   }
 
   private mutating func answer(_ slot: EventSlot) throws(PayloadFault) -> BackendAnswer {
@@ -111,7 +132,8 @@ extension PayloadReader {
       throw .outOfRange
     }
     var answer = BackendAnswer(
-      container: slot.container, call: call, unmappedByteCount: slot.third)
+      container: slot.container, call: call, unmappedByteCount: slot.third,
+      cleanCallCountBefore: try integer())
     if slot.flags & AnswerFlag.range != 0 { answer.range = try iova(slot) }
     if slot.flags & AnswerFlag.log != 0 {
       guard let log = UInt16(exactly: try integer()) else { throw .outOfRange }

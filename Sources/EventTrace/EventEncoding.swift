@@ -1,30 +1,50 @@
 import Addressing
+import GuestDirtyLog
+import Snapshot
 
 extension PayloadWriter {
   /// Writes what does not fit into the slot, and returns the slot without its payload's size.
   mutating func encode(_ event: TrackerEvent) -> EventSlot {
     switch event {
-    case .mapped(let container, let iova, let gpaFirst, let permissions):
+    case .mapped(let container, let iova, let gpaFirst, let permissions, let isAhead):
       EventSlot(
-        .mapped, flags: permissions.rawValue, container: container, iova.first.rawValue,
-        iova.last.rawValue, gpaFirst.rawValue)
+        .mapped, flags: permissions.rawValue | (isAhead ? MappedFlag.isAhead : 0),
+        container: container, iova.first.rawValue, iova.last.rawValue, gpaFirst.rawValue)
     case .unmapped(let container, let iova): slot(.unmapped, iova, container)
     case .unmappedByVMM(let container, let iova, let answer): unmapped(container, iova, answer)
-    case .translationsReplayed(let container, let live): replayed(container, live)
     case .addressSpaceSwitched(let container, let isIdentity):
       EventSlot(.addressSpaceSwitched, flags: isIdentity ? 1 : 0, container: container)
     case .deviceWrote(let container, let iova, let generation):
       EventSlot(
         .deviceWrote, flags: generation == nil ? 0 : 1, container: container,
         iova.first.rawValue, iova.last.rawValue, generation?.rawValue ?? 0)
-    case .vcpuWrote(let range): slot(.vcpuWrote, range)
-    case .vcpuCollected(let runs, let failure): collected(runs, failure)
     case .synced(let isFinal): EventSlot(.synced, flags: isFinal ? 1 : 0)
     case .answered(let answer): encode(answer)
+    case .log(let entry): encode(entry)
     case .trackerMade(let configuration): made(configuration)
     case .containerAdded(let container, let description): added(container, description)
     case .containerRemoved(let container): EventSlot(.containerRemoved, container: container)
     case .attachmentChanged(let container, let description): attached(container, description)
+    default: encodeCourse(event)
+    }
+  }
+
+  private mutating func encodeCourse(_ event: TrackerEvent) -> EventSlot {
+    switch event {
+    case .startBegan(let container, let paysOwed):
+      EventSlot(.startBegan, flags: paysOwed ? 1 : 0, container: container)
+    case .syncBegan(let container, let range, let isFinal, let asks):
+      EventSlot(
+        .syncBegan, flags: (isFinal ? SyncFlag.isFinal : 0) | (asks ? SyncFlag.asks : 0),
+        container: container, range.first.rawValue, range.last.rawValue)
+    case .stopBegan(let container, let stop):
+      EventSlot(
+        .stopBegan,
+        flags: (stop.marksForReaders ? StopFlag.marksForReaders : 0)
+          | (stop.isRemoval ? StopFlag.isRemoval : 0), container: container)
+    case .stepped(let container, let window, let mappings, let pages):
+      EventSlot(.stepped, container: container, window, mappings, pages)
+    case .courseEnded(let container): EventSlot(.courseEnded, container: container)
     default: encodeListener(event)
     }
   }
@@ -46,33 +66,25 @@ extension PayloadWriter {
     case .logCleared(let range): slot(.logCleared, range)
     case .ramDiscarded(let range): slot(.ramDiscarded, range)
     case .ramPopulated(let range): slot(.ramPopulated, range)
-    case .consumerAdded(let consumer, let name, let startsDirty):
-      named(.consumerAdded, name, flags: startsDirty ? 1 : 0, consumer)
-    case .consumerRemoved(let consumer): EventSlot(.consumerRemoved, consumer)
-    case .harvested(let consumer, let number, let pages, let runs):
-      harvested(consumer, number, pages, runs)
-    case .delivered(let consumer, let number): EventSlot(.delivered, consumer, number)
-    case .putBack(let consumer, let number): EventSlot(.putBack, consumer, number)
-    case .putBackAll(let consumer): EventSlot(.putBackAll, consumer)
-    case .allMarkedDirty(let reason): named(.allMarkedDirty, reason)
-    case .allDirtyReset: EventSlot(.allDirtyReset)
-    case .everythingMarked: EventSlot(.everythingMarked)
+    case .ramAdded(let region): slot(.ramAdded, region)
+    case .ramRemoved(let region): slot(.ramRemoved, region)
+    case .ramGone(let container, let range): slot(.ramGone, range, container)
     default: preconditionFailure("an event that no encoder knows")
     }
   }
 
-  private func slot<A: Address>(
+  func slot<A: Address>(
     _ kind: EventKind, _ range: AddressRange<A>, _ container: UInt16 = 0
   ) -> EventSlot {
     EventSlot(kind, container: container, range.first.rawValue, range.last.rawValue)
   }
 
-  private mutating func slot(_ kind: EventKind, _ region: TraceRegion) -> EventSlot {
+  mutating func slot(_ kind: EventKind, _ region: RAMRegion) -> EventSlot {
     self.region(region)
     return slot(kind, region.gpa)
   }
 
-  private mutating func named(
+  mutating func named(
     _ kind: EventKind, _ text: String, flags: UInt8 = 0, _ first: UInt64 = 0
   ) -> EventSlot {
     string(text)
@@ -85,22 +97,12 @@ extension PayloadWriter {
     if let answer {
       integer(answer.window.first.rawValue)
       integer(answer.window.lastOffset)
+      integer(answer.pageSize.bytes)
       ranges(answer.dirty)
     }
     return EventSlot(
       .unmappedByVMM, flags: answer == nil ? 0 : 1, container: container, iova.first.rawValue,
       iova.last.rawValue)
-  }
-
-  private mutating func replayed(_ container: UInt16, _ live: [Mapping]) -> EventSlot {
-    mappings(live)
-    return EventSlot(.translationsReplayed, container: container)
-  }
-
-  private mutating func collected(_ runs: [GPARange], _ failure: TraceFailure?) -> EventSlot {
-    ranges(runs)
-    self.failure(failure)
-    return EventSlot(.vcpuCollected)
   }
 
   private mutating func added(_ id: UInt16, _ description: TraceContainer) -> EventSlot {
@@ -113,7 +115,8 @@ extension PayloadWriter {
     return EventSlot(.attachmentChanged, container: id)
   }
 
-  private func made(_ configuration: TraceConfiguration) -> EventSlot {
+  private mutating func made(_ configuration: TraceConfiguration) -> EventSlot {
+    integer(configuration.identityMappingByteCountMax)
     var flags: UInt8 = 0
     if configuration.sendsPinnedEveryRound { flags |= ConfigurationFlag.sendsPinnedEveryRound }
     if configuration.trustsGuest { flags |= ConfigurationFlag.trustsGuest }
@@ -122,15 +125,9 @@ extension PayloadWriter {
       UInt64(configuration.omissionMask), configuration.rearmPageCount)
   }
 
-  private mutating func harvested(
-    _ consumer: UInt64, _ number: UInt64, _ pages: UInt64, _ runs: UInt64
-  ) -> EventSlot {
-    integer(runs)
-    return EventSlot(.harvested, consumer, number, pages)
-  }
-
   /// Flags: the call in the low 4 bits, then whether there is a range, a log, dirt and a failure.
   private mutating func encode(_ answer: BackendAnswer) -> EventSlot {
+    integer(answer.cleanCallCountBefore)
     var flags = answer.call.rawValue
     if answer.range != nil { flags |= AnswerFlag.range }
     if let log = answer.log {
@@ -154,6 +151,22 @@ extension PayloadWriter {
 enum ConfigurationFlag {
   static let sendsPinnedEveryRound: UInt8 = 1
   static let trustsGuest: UInt8 = 2
+  static let all: UInt8 = 3
+}
+
+enum MappedFlag {
+  static let isAhead: UInt8 = 0x80
+}
+
+enum StopFlag {
+  static let marksForReaders: UInt8 = 1
+  static let isRemoval: UInt8 = 2
+  static let all: UInt8 = 3
+}
+
+enum SyncFlag {
+  static let isFinal: UInt8 = 1
+  static let asks: UInt8 = 2
   static let all: UInt8 = 3
 }
 

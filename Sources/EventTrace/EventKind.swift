@@ -1,4 +1,5 @@
-/// The number of each event in a file. Numbers are never used again for something else.
+/// The number of each event in a file. Numbers are never used again for something else: 21, 24, 25,
+/// 33 and 36 were events of versions before 4.
 enum EventKind: UInt8, CaseIterable {
   case trackerMade = 1
   case containerAdded = 2
@@ -20,20 +21,29 @@ enum EventKind: UInt8, CaseIterable {
   case mapped = 18
   case unmapped = 19
   case unmappedByVMM = 20
-  case translationsReplayed = 21
   case addressSpaceSwitched = 22
   case deviceWrote = 23
-  case vcpuWrote = 24
-  case vcpuCollected = 25
   case synced = 26
   case answered = 27
   case consumerAdded = 28
   case consumerRemoved = 29
-  case harvested = 30
+  case harvestDeparted = 30
   case delivered = 31
   case putBack = 32
-  case putBackAll = 33
   case allMarkedDirty = 34
   case allDirtyReset = 35
-  case everythingMarked = 36
+  case startBegan = 37
+  case syncBegan = 38
+  case stopBegan = 39
+  case stepped = 40
+  case courseEnded = 41
+  case ramAdded = 42
+  case ramRemoved = 43
+  case ramGone = 44
+  case logRegionAdded = 45
+  case logRegionRemoved = 46
+  case shareAdded = 47
+  case othersKept = 48
+  case marked = 49
+  case taken = 50
 }

@@ -1,5 +1,7 @@
 public import Addressing
+public import GuestDirtyLog
 import Locking
+import Snapshot
 
 /// The last events a tracker took, in memory of a stated size.
 ///
@@ -12,10 +14,19 @@ import Locking
 /// 2. Memory: 40 bytes for each of `eventCountMax` and `byteCountMax` for payloads, no more.
 /// 3. Appending a map or an unmap allocates nothing. Reading holds the lock for a few hundred
 ///    events at a time.
-public final class EventRecord: Sendable {
+public final class EventRecord: DirtyLogJournal {
   public let eventCountMax: Int
   public let byteCountMax: Int
   private let ring: Mutex<EventRing>
+  private let kept = Mutex(KeptSnapshot())
+
+  private struct KeptSnapshot: Sendable {
+    var bytes: [UInt8] = []
+    /// The first event that a replay from it needs; nil: there is none.
+    var firstSequence: UInt64?
+    /// Where the payloads stood when it was kept.
+    var payloadPosition: UInt64 = 0
+  }
 
   /// - Parameter byteCountMax: bytes for payloads. An event with a larger one is dropped, with all
   ///   before it.
@@ -33,39 +44,76 @@ public final class EventRecord: Sendable {
   }
 
   /// - Parameter timestamp: nanoseconds, by the caller's clock; 0 when it has none.
-  public func append(_ event: TrackerEvent, at timestamp: UInt64 = 0) {
+  /// - Returns: its sequence.
+  @discardableResult
+  public func append(_ event: TrackerEvent, at timestamp: UInt64 = 0) -> JournalPlace {
     var writer = PayloadWriter()
     var slot = writer.encode(event)
-    slot.timestampNanoseconds = timestamp
     let payload = writer.bytes
-    if payload.isEmpty {
-      ring.withLock { $0.append(slot) }
-    } else {
-      // A payload past 2^32 bytes is past `byteCountMax`, and dropped whatever the slot says.
-      slot.payloadByteCount = UInt32(truncatingIfNeeded: payload.count)
-      let complete = slot
-      ring.withLock { $0.append(complete, payload: payload) }
-    }
+    if payload.isEmpty { return append(slot, at: timestamp) }
+    slot.timestampNanoseconds = timestamp
+    // A payload past 2^32 bytes is past `byteCountMax`, and dropped whatever the slot says.
+    slot.payloadByteCount = UInt32(truncatingIfNeeded: payload.count)
+    let complete = slot
+    return ring.withLock { $0.append(complete, payload: payload) }
   }
 
-  /// ``TrackerEvent/mapped(container:iova:gpaFirst:permissions:)``, without making one.
+  @inline(__always) private func append(_ slot: EventSlot, at timestamp: UInt64) -> JournalPlace {
+    var slot = slot
+    slot.timestampNanoseconds = timestamp
+    let complete = slot
+    return ring.withLock { $0.append(complete) }
+  }
+
+  public func append(_ entry: DirtyLogEntry) -> JournalPlace { append(.log(entry)) }
+
+  /// ``TrackerEvent/mapped(container:iova:gpaFirst:permissions:isAhead:)``, without making one.
+  @discardableResult
   public func appendMapped(
     container: UInt16, iova: IOVARange, gpaFirst: GPA, permissions: Permissions,
-    at timestamp: UInt64 = 0
-  ) {
-    var slot = EventSlot(
-      .mapped, flags: permissions.rawValue, container: container, iova.first.rawValue,
-      iova.last.rawValue, gpaFirst.rawValue)
-    slot.timestampNanoseconds = timestamp
-    ring.withLock { $0.append(slot) }
+    isAhead: Bool = false, at timestamp: UInt64 = 0
+  ) -> JournalPlace {
+    let slot = EventSlot(
+      .mapped, flags: permissions.rawValue | (isAhead ? MappedFlag.isAhead : 0),
+      container: container, iova.first.rawValue, iova.last.rawValue, gpaFirst.rawValue)
+    return append(slot, at: timestamp)
   }
 
   /// ``TrackerEvent/unmapped(container:iova:)``, without making one.
-  public func appendUnmapped(container: UInt16, iova: IOVARange, at timestamp: UInt64 = 0) {
-    var slot = EventSlot(
+  @discardableResult
+  public func appendUnmapped(
+    container: UInt16, iova: IOVARange, at timestamp: UInt64 = 0
+  ) -> JournalPlace {
+    let slot = EventSlot(
       .unmapped, container: container, iova.first.rawValue, iova.last.rawValue)
-    slot.timestampNanoseconds = timestamp
-    ring.withLock { $0.append(slot) }
+    return append(slot, at: timestamp)
+  }
+
+  public var next: JournalPlace { ring.withLock { JournalPlace($0.nextSequence) } }
+
+  /// The state that the events from `firstSequence` on complete, encoded; in place of the one
+  /// before. It takes memory of its own, beside that of the events.
+  public func keep(snapshot bytes: [UInt8], firstSequence: UInt64) {
+    let position = ring.withLock { $0.payloadPosition }
+    kept.withLock {
+      $0 = KeptSnapshot(bytes: bytes, firstSequence: firstSequence, payloadPosition: position)
+    }
+  }
+
+  /// Bytes of the snapshot that is kept.
+  public var snapshotByteCount: Int { kept.withLock { $0.bytes.count } }
+
+  /// Whether a replay of what is kept gives the state: from the first event on, or from a snapshot.
+  public var isReplayable: Bool {
+    let oldest = firstSequence
+    return oldest == 0 || kept.withLock { $0.firstSequence.map { $0 >= oldest } ?? false }
+  }
+
+  /// Whether half of the record's room has gone since its snapshot, or since its beginning: then a
+  /// new snapshot keeps it replayable.
+  public var needsSnapshot: Bool {
+    let (since, position) = kept.withLock { ($0.firstSequence ?? 0, $0.payloadPosition) }
+    return ring.withLock { $0.isHalfUsed(since: since, payloadPosition: position) }
   }
 
   /// Events kept.
@@ -106,9 +154,13 @@ public final class EventRecord: Sendable {
   /// What is kept as of now as a trace file.
   public func encoded() -> [UInt8] {
     var writer: TraceWriter?
+    let snapshot = kept.withLock { $0 }
     forEachChunk { chunk in
       if chunk.isAfterGap || writer == nil {
         writer = TraceWriter(firstSequence: chunk.firstSequence)
+        if let first = snapshot.firstSequence, first >= chunk.firstSequence {
+          writer?.append(snapshot: snapshot.bytes)
+        }
       }
       var offset = 0
       for slot in chunk.slots {

@@ -1,3 +1,5 @@
+import GuestDirtyLog
+
 /// The events kept: slots in one ring, payloads in another, both of a size that never changes.
 ///
 /// Invariants:
@@ -26,10 +28,19 @@ struct EventRing: Sendable {
     payload.reserveCapacity(payloadByteCountMax)
   }
 
+  /// Bytes of payload that were ever appended.
+  var payloadPosition: UInt64 { payloadDroppedByteCount &+ UInt64(payloadByteCount) }
+
+  /// Whether what was appended since takes half of the room there is.
+  func isHalfUsed(since sequence: UInt64, payloadPosition position: UInt64) -> Bool {
+    nextSequence &- sequence >= UInt64(max(1, slotCountMax / 2))
+      || payloadPosition &- position >= UInt64(max(1, payloadByteCountMax / 2))
+  }
+
   var nextSequence: UInt64 { firstSequence &+ UInt64(count) }
 
   /// Appends, and drops the oldest where there is no room.
-  @inline(__always) mutating func append(_ slot: EventSlot) {
+  @inline(__always) mutating func append(_ slot: EventSlot) -> JournalPlace {
     if count == slotCountMax { dropOldest() }
     if slots.count < slotCountMax {
       slots.append(slot)
@@ -37,20 +48,21 @@ struct EventRing: Sendable {
       slots[wrapped(oldest &+ count, slotCountMax)] = slot
     }
     count &+= 1
+    return JournalPlace(firstSequence &+ UInt64(count) &- 1)
   }
 
   /// A payload that can never fit drops its event with all before it: what is kept has no gap.
-  mutating func append(_ slot: EventSlot, payload bytes: [UInt8]) {
+  mutating func append(_ slot: EventSlot, payload bytes: [UInt8]) -> JournalPlace {
     guard bytes.count <= payloadByteCountMax else {
       while count > 0 { dropOldest() }
       firstSequence &+= 1
-      return
+      return JournalPlace(firstSequence &- 1)
     }
     while payloadByteCountMax &- payloadByteCount < bytes.count { dropOldest() }
     // A full slot ring gives up its oldest before the bytes go in behind it.
     if count == slotCountMax { dropOldest() }
     write(bytes)
-    append(slot)
+    return append(slot)
   }
 
   private mutating func dropOldest() {

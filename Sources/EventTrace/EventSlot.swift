@@ -1,3 +1,5 @@
+import Snapshot
+
 /// The fixed part of an event, 40 bytes; what does not fit follows as payload.
 ///
 /// In a file, little-endian: kind at 0, flags at 1, container at 2, payload bytes at 4, timestamp

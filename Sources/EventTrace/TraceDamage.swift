@@ -15,6 +15,8 @@ public struct TraceDamage: Hashable, Sendable, CustomStringConvertible {
     case sequenceGap(expected: UInt64, found: UInt64)
     /// An event of a kind this program does not know, or whose values can not be.
     case badEvent(kind: UInt8)
+    /// A snapshot is damaged, or not where it belongs.
+    case badSnapshot
     /// Bytes after the end.
     case bytesAfterEnd(count: Int)
   }
@@ -38,7 +40,8 @@ public struct TraceDamage: Hashable, Sendable, CustomStringConvertible {
           + "0x\(String(stated, radix: 16))"
       case .sequenceGap(let expected, let found):
         "a block begins with event \(found) instead of \(expected)"
-      case .badEvent(let kind): "an event of kind \(kind) can not be read"
+      case .badEvent(let kind): "an event of kind \(kind) cannot be read"
+      case .badSnapshot: "its snapshot cannot be read"
       case .bytesAfterEnd(let count): "\(count) bytes follow its end"
       }
     return "trace damaged at byte \(byteOffset): \(what); events before \(sequence) were read"

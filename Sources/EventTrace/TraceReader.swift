@@ -1,3 +1,5 @@
+public import Snapshot
+
 /// Reads a trace file up to its end or to the first damage.
 ///
 /// Invariants:
@@ -10,6 +12,9 @@ public struct TraceReader: Sendable {
   /// The sequence of the first event the trace has, or would have: as many are missing before it.
   public private(set) var firstSequence: UInt64 = 0
 
+  /// A state that the events from its first sequence on complete; nil: the trace has none.
+  public private(set) var snapshot: TrackerSnapshot?
+
   private let bytes: [UInt8]
   private var position = 0
   private var nextSequence: UInt64 = 0
@@ -20,9 +25,16 @@ public struct TraceReader: Sendable {
     while readBlock() {}
   }
 
-  /// The first event was recorded, and nothing is damaged: the trace can be replayed to the state
-  /// it was taken from.
-  public var isComplete: Bool { damage == nil && firstSequence == 0 }
+  /// Nothing is damaged, and the trace goes back to the first event or has a snapshot of what came
+  /// before: it can be replayed to the state it was taken from.
+  public var isComplete: Bool {
+    damage == nil && (firstSequence == 0 || usableSnapshot != nil)
+  }
+
+  /// The snapshot, where the trace has every event that it needs.
+  public var usableSnapshot: TrackerSnapshot? {
+    snapshot.flatMap { $0.firstSequence >= firstSequence ? $0 : nil }
+  }
 
   private mutating func fail(_ kind: TraceDamage.Kind, at offset: Int? = nil) -> Bool {
     damage = TraceDamage(kind: kind, byteOffset: offset ?? position, sequence: nextSequence)
@@ -77,6 +89,11 @@ public struct TraceReader: Sendable {
     guard checksum == header.checksum else {
       return fail(.badChecksum(stated: header.checksum, found: checksum))
     }
+    if header.isSnapshot {
+      guard events.isEmpty, snapshot == nil, readSnapshot(range) else { return fail(.badSnapshot) }
+      position = range.upperBound
+      return true
+    }
     guard readEvents(range, count: header.eventCount) else { return false }
     position = range.upperBound
     guard header.isEnd else { return true }
@@ -84,8 +101,16 @@ public struct TraceReader: Sendable {
     return false
   }
 
+  private mutating func readSnapshot(_ range: Range<Int>) -> Bool {
+    let reader = SnapshotReader(Array(bytes[range]))
+    guard reader.damageByteOffset == nil else { return false }
+    snapshot = reader.snapshot
+    return true
+  }
+
   private struct BlockHeader {
     var isEnd: Bool
+    var isSnapshot: Bool
     var byteCount: Int
     var eventCount: Int
     var checksum: UInt32
@@ -102,11 +127,14 @@ public struct TraceReader: Sendable {
       let checksum = try? reader.littleEndian(UInt32.self),
       let first = try? reader.littleEndian(UInt64.self),
       let zero = try? reader.littleEndian(UInt32.self), zero == 0,
-      magic == TraceLayout.blockMagic || magic == TraceLayout.endMagic,
-      (magic == TraceLayout.endMagic) == (eventCount == 0), eventCount != 0 || byteCount == 0
+      magic == TraceLayout.blockMagic || magic == TraceLayout.endMagic
+        || magic == TraceLayout.snapshotMagic,
+      (magic == TraceLayout.blockMagic) == (eventCount != 0),
+      (magic == TraceLayout.endMagic) == (byteCount == 0)
     else { return nil }
     return BlockHeader(
-      isEnd: magic == TraceLayout.endMagic, byteCount: Int(byteCount),
+      isEnd: magic == TraceLayout.endMagic, isSnapshot: magic == TraceLayout.snapshotMagic,
+      byteCount: Int(byteCount),
       eventCount: Int(eventCount), checksum: checksum, firstSequence: first)
   }
 

@@ -1,3 +1,5 @@
+import Snapshot
+
 /// Writes a trace file: see `TraceLayout`. The bytes can be taken piece by piece.
 public struct TraceWriter: Sendable {
   private var bytes: [UInt8] = []
@@ -39,8 +41,17 @@ public struct TraceWriter: Sendable {
     nextSequence &+= 1
   }
 
-  private mutating func closeBlock() {
-    writeBlockHeader(TraceLayout.blockMagic)
+  /// Puts a snapshot before the first event. One of 4 GiB or more is left out.
+  mutating func append(snapshot: [UInt8]) {
+    guard UInt32(exactly: snapshot.count) != nil else { return }
+    block = snapshot
+    writeBlock(TraceLayout.snapshotMagic)
+  }
+
+  private mutating func closeBlock() { writeBlock(TraceLayout.blockMagic) }
+
+  private mutating func writeBlock(_ magic: UInt32) {
+    writeBlockHeader(magic)
     bytes.append(contentsOf: block)
     block.removeAll(keepingCapacity: true)
     blockEventCount = 0

@@ -1,3 +1,5 @@
+import Addressing
+
 /// A running number over what a state consists of. Equal states give equal numbers in every
 /// process, unlike `Hasher`; no defence against somebody who wants a collision.
 struct Digest {
@@ -9,8 +11,9 @@ struct Digest {
     value ^= value &>> 29
   }
 
+  /// As much of a text as a record keeps.
   mutating func add(_ text: String) {
-    for byte in text.utf8 { add(UInt64(byte)) }
+    for byte in text.cut(toByteCount: Limits.traceStringByteCountMax).utf8 { add(UInt64(byte)) }
     add(UInt64.max)
   }
 }

@@ -9,6 +9,9 @@ struct Directory {
   var consumers: [Consumer] = []
   /// The number given out last, to a region, a consumer or a harvest.
   var number: UInt64 = 0
+  var holderCount: UInt64 = 0
+  /// Harvests of which a part may have been taken.
+  var harvestsUnderWay = 0
   var allDirtyReason: String?
   /// What regions that were removed had counted.
   var countsOfGone = SourceCounts()
@@ -25,8 +28,8 @@ struct Directory {
       let serial: UInt64
       let region: RAMRegion
     }
-    let runs: [GPARange]
-    let stretches: [Stretch]
+    var runs: [GPARange]
+    var stretches: [Stretch]
     let pageCount: UInt64
   }
 

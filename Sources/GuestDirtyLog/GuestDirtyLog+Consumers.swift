@@ -20,21 +20,33 @@ extension GuestDirtyLog {
       }
       for region in regions {
         do throws(PageBitmapError) {
-          try region.withState { (state) throws(PageBitmapError) in try state.addShare(id) }
+          try region.withState { (state) throws(PageBitmapError) in
+            try state.addShare(id)
+            guard !startsDirty else { return }
+            region.order(
+              .shareAdded(consumer: id.rawValue, region: region.region.gpa.first), &state)
+          }
         } catch {
           for other in regions { other.remove(id) }
+          write(.consumerRemoved(consumer: id.rawValue))
           throw .outOfMemory(region.region, reason: error.description)
         }
       }
-      directory.withLock { $0.consumers.append(Directory.Consumer(id: id, name: name)) }
-      // Read after the consumer is there: a sticky mark either reaches it or is seen here.
-      let fills = startsDirty || allDirtyReason != nil
+      // Read as the consumer comes: a sticky mark either reaches it or is seen here.
+      let fills = directory.withLock { directory in
+        directory.consumers.append(Directory.Consumer(id: id, name: name))
+        let fills = startsDirty || directory.allDirtyReason != nil
+        write(.consumerAdded(consumer: id.rawValue, name: name, fills: fills))
+        return fills
+      }
       onNodes(regions) { region in
-        region.forEachHold { state, blocks in
-          if others > 1 && !fills { state.mainToOwn(except: id, blocks: blocks) }
-          if fills {
-            state.fill(for: id, blocks: blocks)
-            state.ownToMain(blocks: blocks)
+        if fills { return region.fill(for: id) }
+        return region.forEachHold { state, blocks in
+          if others > 1 {
+            state.mainToOwn(except: id, blocks: blocks)
+            region.order(
+              .othersKept(
+                except: id.rawValue, region: region.region.gpa.first, blocks: blocks), &state)
           }
           return MarkCount()
         }
@@ -43,10 +55,17 @@ extension GuestDirtyLog {
     }
   }
 
+  /// Whether anybody reads the log.
+  public var hasConsumers: Bool { directory.withLock { !$0.consumers.isEmpty } }
+
   /// What is in flight for it is forgotten. Unknown consumers are none.
   public func removeConsumer(_ consumer: ConsumerID) {
     structure.withLock { _ in
-      directory.withLock { $0.consumers.removeAll { $0.id == consumer } }
+      directory.withLock { directory in
+        guard directory.index(of: consumer) != nil else { return }
+        directory.consumers.removeAll { $0.id == consumer }
+        write(.consumerRemoved(consumer: consumer.rawValue))
+      }
       onNodes(directory.withLock { $0.regions }) { region in
         region.remove(consumer)
         return MarkCount()
@@ -82,24 +101,57 @@ extension GuestDirtyLog {
 }
 
 extension RegionLog {
-  fileprivate func remove(_ consumer: ConsumerID) {
-    withState { $0.removeShare(consumer) }
+  /// Everything is dirty for the consumer.
+  @discardableResult
+  func fill(for consumer: ConsumerID) -> MarkCount {
+    forEachHold { state, blocks in
+      state.fill(for: consumer, blocks: blocks)
+      state.ownToMain(blocks: blocks)
+      return MarkCount()
+    }
+  }
+
+  func remove(_ consumer: ConsumerID) {
+    _ = withState { $0.removeShare(consumer) }
     forEachHold { state, blocks in
       state.ownToMain(blocks: blocks)
       return MarkCount()
     }
-    withState { $0.dropOwnOfLast() }
+    _ = withState { $0.dropOwnOfLast() }
   }
 
   fileprivate func dirtyCount(for consumer: ConsumerID) -> UInt64 {
-    withState { $0.isGone ? 0 : $0.dirtyCount(for: consumer) }
+    let ofOne = withState { state -> UInt64? in
+      guard !state.isGone, let share = state.share(of: consumer) else { return 0 }
+      return share.own == nil ? state.main.dirtyCount : nil
+    }
+    if let ofOne { return ofOne }
+    return forEachHold { state, blocks in
+      MarkCount(dirtyPages: state.dirtyCount(for: consumer, blocks: blocks))
+    }.dirtyPages
   }
 
+  /// The first run from `page` on, all of it.
   fileprivate func nextRun(for consumer: ConsumerID, from page: UInt64) -> PageRun? {
-    withState { state in
-      guard let share = state.share(of: consumer) else { return nil }
-      return state.nextRun(of: share, from: page, limit: UInt64.max)
+    var found: PageRun?
+    var next: UInt64? = page
+    while let page = next {
+      let (run, after) = withState { $0.nextRun(for: consumer, from: page, limits) }
+      if let run {
+        if let first = found?.first {
+          guard run.first == page else { break }
+          found = PageRun(first: first, last: run.last)
+        } else {
+          found = run
+        }
+        // A hold has cut it.
+        next = run.pageCount == limits.pageCount ? run.last &+ 1 : nil
+      } else {
+        next = found == nil ? after : nil
+      }
+      if next != nil { limits.between?() }
     }
+    return found
   }
 
   func range(of run: PageRun, _ pageSize: PageSize) -> GPARange {

@@ -23,13 +23,14 @@ extension GuestDirtyLog {
       do throws(PageBitmapError) {
         added = try RegionLog(
           region, serial: serial, pageSize: pageSize, allocator: topology.allocator(for: region),
-          consumers: consumers)
+          consumers: consumers, limits: limits, journal: journal)
       } catch {
         throw .outOfMemory(region, reason: error.description)
       }
       directory.withLock { directory in
         let index = directory.regions.index(endingFrom: added.firstPage)
         directory.regions.insert(added, at: index)
+        added.withState { added.order(.regionAdded(region), &$0) }
       }
     }
   }
@@ -66,6 +67,7 @@ extension GuestDirtyLog {
         // Under both locks, so that nobody sees the counts twice, or not at all.
         directory.countsOfGone += gone.withState { state in
           state.isGone = true
+          gone.order(.regionRemoved(at: gone.region.gpa.first), &state)
           return state.counts
         }
       }

@@ -15,24 +15,33 @@ extension GuestDirtyLog {
     _ query: borrowing QueryBitmap, through mappings: Span<Mapping>, by source: DirtySource,
     mappingsLead: Bool = false
   ) -> MarkCount {
-    spread(query, mappings, into: .log(source), mappingsLead: mappingsLead)
+    spread(
+      query, mappings, into: .log(source), mappingsLead: mappingsLead, at: .ofItsOwn)
+  }
+
+  /// For a scatter that belongs to an operation which is written down at `place` itself.
+  package func scatter(
+    _ query: borrowing QueryBitmap, through mappings: Span<Mapping>, by source: DirtySource,
+    mappingsLead: Bool = false, at place: JournalPlace
+  ) -> MarkCount {
+    spread(query, mappings, into: .log(source), mappingsLead: mappingsLead, at: place)
   }
 
   enum Target {
     case log(DirtySource)
-    case heldBack(ContainerID)
+    case heldBack(HolderID)
   }
 
   func spread(
     _ query: borrowing QueryBitmap, _ mappings: Span<Mapping>, into target: Target,
-    mappingsLead: Bool
+    mappingsLead: Bool, at place: JournalPlace
   ) -> MarkCount {
     guard let window = query.window else { return MarkCount() }
     let regions = directory.withLock { $0.regions }
     var count = MarkCount()
     guard query.pageSize == pageSize, !regions.isEmpty else {
       for index in mappings.indices {
-        count += follow(query, mappings[index], from: window.first, into: target)
+        count += follow(query, mappings[index], from: window.first, into: target, at: place)
       }
       return count
     }
@@ -44,7 +53,7 @@ extension GuestDirtyLog {
     let windowEnd = cursor.pageEnd
     var region = regions[0]
     while cursor.mappingNext < mappings.count, cursor.pageNext < windowEnd {
-      let stop = region.scatter(query, mappings, &cursor, into: target, &count)
+      let stop = region.scatter(query, mappings, &cursor, into: target, at: place, &count)
       guard stop != .done else { continue }
       let mapping = mappings[cursor.mappingNext]
       if stop == .outside,
@@ -56,7 +65,7 @@ extension GuestDirtyLog {
       }
       let offset = cursor.pageNext &<< pageSize.shift
       let from = IOVA(window.first.rawValue &+ offset)
-      count += follow(query, mapping, from: from, into: target)
+      count += follow(query, mapping, from: from, into: target, at: place)
       cursor.pass(mapping)
     }
     return count
@@ -64,7 +73,8 @@ extension GuestDirtyLog {
 
   /// One mapping, whatever its alignment, the page sizes and the regions behind it.
   private func follow(
-    _ query: borrowing QueryBitmap, _ mapping: Mapping, from first: IOVA, into target: Target
+    _ query: borrowing QueryBitmap, _ mapping: Mapping, from first: IOVA, into target: Target,
+    at place: JournalPlace
   ) -> MarkCount {
     var count = MarkCount()
     guard mapping.isWritable else { return count }
@@ -76,7 +86,9 @@ extension GuestDirtyLog {
         count += markPieces(
           first: part.first.rawValue &>> pageSize.shift,
           last: part.last.rawValue &>> pageSize.shift
-        ) { region, first, last in region.mark(first: first, last: last, into: target) }
+        ) { region, first, last in
+          region.mark(first: first, last: last, into: target, at: place)
+        }
       }
       guard run.last < mapping.iova.last, let next = run.last.advanced(byBytes: 1) else { break }
       from = next
@@ -105,44 +117,29 @@ extension RegionLog {
 
   fileprivate func scatter(
     _ query: borrowing QueryBitmap, _ mappings: Span<Mapping>, _ cursor: inout ScatterCursor,
-    into target: GuestDirtyLog.Target, _ count: inout MarkCount
+    into target: GuestDirtyLog.Target, at place: JournalPlace, _ count: inout MarkCount
   ) -> ScatterStop {
     cursor.gpaFirst = region.gpa.first
     cursor.count = ScatterCount()
     let pages = Self.pagesOfHold(mappings, cursor)
+    let begin = (mapping: cursor.mappingNext, page: cursor.pageNext)
     return withState { state in
       // What is not here any more, or reaches nobody, is only counted.
-      if state.isGone || state.shares.isEmpty { return .unaligned }
+      if state.isGone || state.shares.isEmpty || !state.copied.isEmpty { return .unaligned }
       switch target {
       case .log(let source):
         let stop = state.main.scatter(query, through: mappings, &cursor, pageCountMax: pages)
         state.counts.add(cursor.count.newlyDirtyPages, by: source)
         count.dirtyPages &+= cursor.count.dirtyPages
         count.newlyDirtyPages &+= cursor.count.newlyDirtyPages
+        settleOrder(mappings, from: begin, to: cursor, by: source, at: place, &state)
         return stop
-      case .heldBack(let container):
-        guard let next = state.heldNext(of: container) else { return .unaligned }
+      case .heldBack(let holder):
+        guard let next = state.heldNext(of: holder) else { return .unaligned }
         let stop = next.bits.scatter(query, through: mappings, &cursor, pageCountMax: pages)
         count.dirtyPages &+= cursor.count.dirtyPages
         return stop
       }
     }
-  }
-
-  fileprivate func mark(
-    first: UInt64, last: UInt64, into target: GuestDirtyLog.Target
-  ) -> MarkCount {
-    guard case .heldBack(let container) = target else {
-      guard case .log(let source) = target else { return MarkCount() }
-      return mark(first: first, last: last, by: source)
-    }
-    let held = withState { state -> MarkCount? in
-      if state.isGone { return MarkCount(outsidePages: last &- first &+ 1) }
-      guard let next = state.heldNext(of: container) else { return nil }
-      _ = next.bits.insert(first: first, last: last)
-      return MarkCount(dirtyPages: last &- first &+ 1)
-    }
-    // No memory to hold it back: it goes to the log now, which is a page too many, not too few.
-    return held ?? mark(first: first, last: last, by: .conservative(container))
   }
 }

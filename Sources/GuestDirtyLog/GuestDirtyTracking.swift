@@ -22,51 +22,6 @@ public protocol GuestDirtyTracking: AnyObject, Sendable {
   /// Dirty pages held back for stop-and-copy, because they are pinned and would be dirty in every
   /// round.
   var heldBackPageCount: UInt64 { get }
-
-  // MARK: reading the log
-  //
-  // A migration goes to the log by way of whoever keeps it, so that a record of what happened has
-  // its part too. Unless said otherwise each of these is the log's own.
-
-  func addConsumer(_ name: String, startsDirty: Bool) throws(GuestDirtyLogError) -> ConsumerID
-  func removeConsumer(_ consumer: ConsumerID)
-  func harvest(for consumer: ConsumerID, pageCountMax: UInt64, runCountMax: Int) -> Harvest
-  func delivered(_ harvest: Harvest)
-  @discardableResult func putBack(_ harvest: Harvest) -> MarkCount
-  @discardableResult func putBackAll(for consumer: ConsumerID) -> MarkCount
-  /// Takes the sticky mark away: a new attempt sends everything in any case.
-  func resetAllDirty()
-  /// Every page counts as written.
-  @discardableResult func markEverything() -> MarkCount
-}
-
-extension GuestDirtyTracking {
-  public func addConsumer(
-    _ name: String, startsDirty: Bool
-  ) throws(GuestDirtyLogError) -> ConsumerID {
-    try log.addConsumer(name, startsDirty: startsDirty)
-  }
-
-  public func removeConsumer(_ consumer: ConsumerID) { log.removeConsumer(consumer) }
-
-  public func harvest(
-    for consumer: ConsumerID, pageCountMax: UInt64, runCountMax: Int
-  ) -> Harvest {
-    log.harvest(for: consumer, pageCountMax: pageCountMax, runCountMax: runCountMax)
-  }
-
-  public func delivered(_ harvest: Harvest) { log.delivered(harvest) }
-
-  @discardableResult
-  public func putBack(_ harvest: Harvest) -> MarkCount { log.putBack(harvest) }
-
-  @discardableResult
-  public func putBackAll(for consumer: ConsumerID) -> MarkCount { log.putBackAll(for: consumer) }
-
-  public func resetAllDirty() { log.resetAllDirty() }
-
-  @discardableResult
-  public func markEverything() -> MarkCount { log.markEverything(by: .conservative(nil)) }
 }
 
 /// What one start, sync or stop did.
@@ -84,6 +39,9 @@ public struct SyncReport: Sendable, Hashable {
     public var dirtyPages: UInt64 = 0
     public var newlyDirtyPages: UInt64 = 0
     public var heldBackPages: UInt64 = 0
+    /// Pages an answer said to be dirty at IOVAs where no mapping is known: a VMM that drives its
+    /// container tells it late. They have no page to mark; what is told later counts as written.
+    public var unknownPages: UInt64 = 0
 
     public init(container: ContainerID, name: String, scopes: [String] = []) {
       self.container = container

@@ -1,12 +1,5 @@
 import PageBitmap
 
-/// A bitmap that may be absent, shared by name or exchanged. Only ever reached through the lock of
-/// the region it belongs to.
-final class Pages {
-  var bits: PageBitmap
-  init(_ bits: consuming PageBitmap) { self.bits = bits }
-}
-
 /// What one consumer has of a region.
 final class ConsumerShare {
   let consumer: ConsumerID
@@ -19,9 +12,9 @@ final class ConsumerShare {
   }
 }
 
-/// What one container holds back of a region.
+/// What one holder holds back of a region.
 final class HeldPages {
-  let container: ContainerID
+  let holder: HolderID
   /// Held since the last settling.
   var current: Pages?
   /// Found since then.
@@ -31,7 +24,9 @@ final class HeldPages {
   /// Clean, kept to be used again.
   var spare: Pages?
 
-  init(container: ContainerID) { self.container = container }
+  init(holder: HolderID) { self.holder = holder }
 
-  var isClean: Bool { current?.bits.isEmpty ?? true && next?.bits.isEmpty ?? true }
+  var isClean: Bool {
+    [current, next, releasing].allSatisfy { $0?.bits.isEmpty ?? true }
+  }
 }

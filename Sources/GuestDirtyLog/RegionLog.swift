@@ -5,9 +5,6 @@ import Locking
 /// One region with its lock. Work that may be long takes the lock for a few blocks at a time, so
 /// that a mark never waits for the whole of it.
 final class RegionLog: Sendable {
-  /// Blocks under one hold of the lock: 32 KiB of bits.
-  static let blocksPerHold = 8
-
   let region: RAMRegion
   /// Tells a region from another one that stood at the same GPA before.
   let serial: UInt64
@@ -15,6 +12,8 @@ final class RegionLog: Sendable {
   let firstPage: UInt64
   let pageCount: UInt64
   let blockCount: Int
+  let limits: HoldLimits
+  let journal: (any DirtyLogJournal)?
   let state: Mutex<RegionState>
 
   var lastPage: UInt64 { firstPage &+ (pageCount &- 1) }
@@ -22,10 +21,12 @@ final class RegionLog: Sendable {
   /// - Parameter consumers: those there are; everything is dirty for them.
   init(
     _ region: RAMRegion, serial: UInt64, pageSize: PageSize, allocator: any BitmapAllocator,
-    consumers: [ConsumerID]
+    consumers: [ConsumerID], limits: HoldLimits, journal: (any DirtyLogJournal)?
   ) throws(PageBitmapError) {
     self.region = region
     self.serial = serial
+    self.limits = limits
+    self.journal = journal
     firstPage = region.gpa.first.rawValue &>> pageSize.shift
     pageCount = region.gpa.pageCount(pageSize)
     let main = try PageBitmap(pageCount: pageCount, pageSize: pageSize, allocator: allocator)
@@ -45,37 +46,92 @@ final class RegionLog: Sendable {
   /// Calls `body` for all blocks, a few under each hold of the lock.
   @discardableResult
   func forEachHold(_ body: (inout sending RegionState, Range<Int>) -> MarkCount) -> MarkCount {
+    forEachHold(in: 0..<blockCount, body)
+  }
+
+  /// The same for some blocks, at least one.
+  func forEachHold(
+    in blocks: Range<Int>, _ body: (inout sending RegionState, Range<Int>) -> MarkCount
+  ) -> MarkCount {
     var count = MarkCount()
-    var block = 0
-    while block < blockCount {
-      let end = min(block &+ Self.blocksPerHold, blockCount)
-      count += state.withLock { body(&$0, block..<end) }
+    var block = blocks.lowerBound
+    while true {
+      let end = min(block &+ limits.blockCount, blocks.upperBound)
+      if limits.omittedHold.map({ $0 &* limits.blockCount != block }) ?? true {
+        count += state.withLock { body(&$0, block..<end) }
+      }
       block = end
+      guard block < blocks.upperBound else { return count }
+      limits.between?()
     }
-    return count
   }
 
   /// Marks pages by index in the region.
-  func mark(first: UInt64, last: UInt64, by source: DirtySource) -> MarkCount {
+  func mark(
+    first: UInt64, last: UInt64, by source: DirtySource, at place: JournalPlace
+  ) -> MarkCount {
     var count = MarkCount()
     var page = first
     while true {
-      let end = Self.holdEnd(page, last)
-      count += state.withLock { $0.mark(first: page, last: end, by: source) }
+      let end = holdEnd(page, last)
+      count += state.withLock { state in
+        let marked =
+          state.copied.isEmpty
+          ? state.mark(first: page, last: end, by: source)
+          : state.replayMark(first: page, last: end, by: source, at: place)
+        settleOrder(page, end, by: source, at: place, &state)
+        return marked
+      }
       guard end < last else { return count }
+      limits.between?()
+      page = end &+ 1
+    }
+  }
+
+  /// Marks pages by index in the region, or holds them back.
+  func mark(
+    first: UInt64, last: UInt64, into target: GuestDirtyLog.Target, at place: JournalPlace
+  ) -> MarkCount {
+    switch target {
+    case .log(let source): mark(first: first, last: last, by: source, at: place)
+    case .heldBack(let holder): holdBack(first: first, last: last, for: holder)
+    }
+  }
+
+  private func holdBack(first: UInt64, last: UInt64, for holder: HolderID) -> MarkCount {
+    var count = MarkCount()
+    var page = first
+    while true {
+      let end = holdEnd(page, last)
+      let pages = end &- page &+ 1
+      let held = state.withLock { state -> MarkCount? in
+        if state.isGone { return MarkCount(outsidePages: pages) }
+        guard let next = state.heldNext(of: holder) else { return nil }
+        _ = next.bits.insert(first: page, last: end)
+        return MarkCount(dirtyPages: pages)
+      }
+      // No memory to hold it back: it goes to the log now, which is a page too many, not too few.
+      // A replay has the memory: for it the mark is an entry of its own.
+      count +=
+        held
+        ?? mark(
+          first: page, last: end, by: .conservative(holder.container), at: .ofItsOwn)
+      guard end < last else { return count }
+      limits.between?()
       page = end &+ 1
     }
   }
 
   /// Merges bits of `words` from `bit` on into the pages from `page` on.
   func merge(
-    _ words: Span<UInt64>, bit: UInt64, bitCount: UInt64, at page: UInt64, by source: DirtySource
+    _ words: Span<UInt64>, bit: UInt64, bitCount: UInt64, at page: UInt64, by source: DirtySource,
+    _ place: JournalPlace
   ) -> MarkCount {
     var count = MarkCount()
     var done: UInt64 = 0
     while done < bitCount {
       let first = page &+ done
-      let length = Self.holdEnd(first, page &+ (bitCount &- 1)) &- first &+ 1
+      let length = holdEnd(first, page &+ (bitCount &- 1)) &- first &+ 1
       count += state.withLock { state in
         if state.isGone || state.shares.isEmpty {
           let pages = words.population(bit: bit &+ done, count: length)
@@ -84,18 +140,20 @@ final class RegionLog: Sendable {
         let merged = state.main.mergeCounting(
           words: words, bitOffset: bit &+ done, bitCount: length, at: first)
         state.counts.add(merged.newlyDirtyPages, by: source)
+        settleOrder(first, first &+ (length &- 1), by: source, at: place, &state)
         return MarkCount(
           dirtyPages: merged.dirtyPages, newlyDirtyPages: merged.newlyDirtyPages)
       }
       done &+= length
+      if done < bitCount { limits.between?() }
     }
     return count
   }
 
   /// The last page, `last` at most, of what one hold of the lock covers from `page` on.
-  private static func holdEnd(_ page: UInt64, _ last: UInt64) -> UInt64 {
-    let pages = UInt64(blocksPerHold) &* PageBitmap.pagesPerBlock
-    return min(last, (page | (pages &- 1)))
+  private func holdEnd(_ page: UInt64, _ last: UInt64) -> UInt64 {
+    let pages = UInt64(limits.blockCount) &* PageBitmap.pagesPerBlock
+    return min(last, page / pages &* pages &+ (pages &- 1))
   }
 }
 

@@ -31,26 +31,27 @@ extension RegionState {
   /// Everything in the blocks is dirty for the consumer.
   mutating func fill(for consumer: ConsumerID, blocks: Range<Int>) {
     guard let share = share(of: consumer) else { return }
-    let first = UInt64(blocks.lowerBound) &* PageBitmap.pagesPerBlock
-    let end = min(UInt64(blocks.upperBound) &* PageBitmap.pagesPerBlock, main.pageCount)
-    guard first < end else { return }
+    let pages = pages(in: blocks)
+    guard !pages.isEmpty else { return }
     if let own = share.own {
-      _ = own.bits.insert(first: first, last: end &- 1)
+      _ = own.bits.insert(first: pages.lowerBound, last: pages.upperBound &- 1)
     } else {
-      _ = main.insert(first: first, last: end &- 1)
+      _ = main.insert(first: pages.lowerBound, last: pages.upperBound &- 1)
     }
   }
 
-  mutating func removeShare(_ consumer: ConsumerID) {
+  /// - Returns: what is to be freed.
+  mutating func removeShare(_ consumer: ConsumerID) -> [Pages] {
+    let own = share(of: consumer)?.own
     shares.removeAll { $0.consumer == consumer }
+    return own.map { [$0] } ?? []
   }
 
   /// After a consumer has gone, brings pages that now are dirty for all back into main.
   mutating func ownToMain(blocks: Range<Int>) {
     guard let first = shares.first else {
-      let page = UInt64(blocks.lowerBound) &* PageBitmap.pagesPerBlock
-      let end = min(UInt64(blocks.upperBound) &* PageBitmap.pagesPerBlock, main.pageCount)
-      if page < end { main.remove(first: page, last: end &- 1) }
+      let pages = pages(in: blocks)
+      if !pages.isEmpty { main.remove(first: pages.lowerBound, last: pages.upperBound &- 1) }
       return
     }
     guard let own = first.own else { return }
@@ -66,7 +67,10 @@ extension RegionState {
   }
 
   /// The last step of a removal: a consumer that is alone needs no bitmap of its own.
-  mutating func dropOwnOfLast() {
-    if shares.count == 1, shares[0].own?.bits.isEmpty == true { shares[0].own = nil }
+  /// - Returns: what is to be freed.
+  mutating func dropOwnOfLast() -> [Pages] {
+    guard shares.count == 1, let own = shares[0].own, own.bits.isEmpty else { return [] }
+    shares[0].own = nil
+    return [own]
   }
 }

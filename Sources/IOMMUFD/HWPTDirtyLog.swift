@@ -10,12 +10,14 @@ public import PageBitmap
 ///
 /// The kernel's answer is silent about much: it ends at the first hole, says nothing when tracking
 /// is off or the bitmap's memory can not be pinned, and a window that begins inside a huge entry
-/// loses that entry's bit. Hence the capabilities (no holes, no cut mappings), and:
+/// loses that entry's bit. Hence the capabilities (no holes, no cut mappings unless every entry is
+/// a page), and:
 ///
 /// Invariants:
 /// 1. A query of a log that is not started fails here: the kernel would say that nothing is dirty.
 /// 2. A start of a started log does nothing: the kernel would clear what is unread.
-/// 3. A stop that fails leaves the log started, and its next start the kernel's to judge.
+/// 3. After a start or stop that failed nobody knows whether it runs: it can be stopped, again and
+///    again, a start is asked of the kernel and not taken for done, and a query fails.
 ///
 /// One bit of hardware is one page table entry: a write through an entry of 2 MiB is reported as
 /// 2 MiB, unless the IOAS maps by small pages only, see ``IOMMUFDOptions/usesHugePages``.
@@ -24,9 +26,14 @@ public final class HWPTDirtyLog: DirtyLog {
   /// Of the HWPT in its iommufd; a device is attached to it by this number.
   public let id: UInt32
   private let iommufd: IOMMUFDDescriptor
-  private let isStarted = Mutex(false)
+  /// Every entry of the page table is one page, so a window cuts none.
+  private let hasSmallEntries: Bool
+  private let course = Mutex(Course.off)
 
-  init(name: String, id: UInt32, iommufd: IOMMUFDDescriptor) {
+  private enum Course: Sendable { case off, started, unknown }
+
+  init(name: String, id: UInt32, iommufd: IOMMUFDDescriptor, hasSmallEntries: Bool) {
+    self.hasSmallEntries = hasSmallEntries
     self.name = name
     self.id = id
     self.iommufd = iommufd
@@ -35,23 +42,25 @@ public final class HWPTDirtyLog: DirtyLog {
   public var capabilities: DirtyLogCapabilities {
     DirtyLogCapabilities(
       scope: .iommuHardware, pageSizes: PageSizeSet(mask: ~0xfff), mayCrossHoles: false,
-      mayCutMapping: false, canPeek: true)
+      mayCutMapping: hasSmallEntries, canPeek: true, granule: .page)
   }
 
   public func start(logging ranges: [IOVARange], pageSize: PageSize) throws(ContainerError) {
     precondition(ranges.isEmpty, "the log follows the mappings")
-    try isStarted.withLock { (isStarted: inout Bool) throws(ContainerError) in
-      if isStarted { return }
+    try course.withLock { (course: inout Course) throws(ContainerError) in
+      if course == .started { return }
+      course = .unknown
       try set(true, .startLog)
-      isStarted = true
+      course = .started
     }
   }
 
   public func stop() throws(ContainerError) {
-    try isStarted.withLock { (isStarted: inout Bool) throws(ContainerError) in
-      guard isStarted else { return }
+    try course.withLock { (course: inout Course) throws(ContainerError) in
+      if course == .off { return }
+      course = .unknown
       try set(false, .stopLog)
-      isStarted = false
+      course = .off
     }
   }
 
@@ -69,7 +78,7 @@ public final class HWPTDirtyLog: DirtyLog {
 
   public func query(_ bitmap: inout QueryBitmap, clear: Bool) throws(ContainerError) {
     guard let window = bitmap.window else { return }
-    guard isStarted.withLock({ $0 }) else {
+    guard course.withLock({ $0 }) == .started else {
       throw ContainerError(
         .query, object: name, range: window, errno: 0,
         detail: "it is not started, and the kernel would say that nothing was written")

@@ -58,14 +58,15 @@ extension IOMMUFDContainer {
     _ name: String, device: UInt32, isAutomatic: Bool
   ) throws(IOMMUFDError) -> HWPTDirtyLog {
     let id = try descriptor.allocateTrackingHWPT(device: device, ioas: ioas, for: name)
-    let log = HWPTDirtyLog(name: name, id: id, iommufd: descriptor)
+    let log = HWPTDirtyLog(
+      name: name, id: id, iommufd: descriptor, hasSmallEntries: hasSmallEntries)
     state.withLock { $0.hwpts.append(HWPT(log: log, isAutomatic: isAutomatic)) }
     return log
   }
 
   /// A HWPT of this IOAS that the VMM has allocated with dirty tracking, and destroys.
   public func adoptHWPT(_ name: String, id: UInt32) -> HWPTDirtyLog {
-    HWPTDirtyLog(name: name, id: id, iommufd: descriptor)
+    HWPTDirtyLog(name: name, id: id, iommufd: descriptor, hasSmallEntries: hasSmallEntries)
   }
 
   /// The device writes no more. One that the VMM attached it has detached already.

@@ -95,21 +95,22 @@ extension IOMMUFDContainer {
 
   /// The kernel removes mapping by mapping and does not say how many before it failed.
   private func failed(_ range: IOVARange, _ errno: Int32) -> ContainerError {
-    let isPartial = state.withLock { (state: inout State) -> Bool in
+    let (isPartial, isGone) = state.withLock { (state: inout State) -> (Bool, Bool) in
       var count = 0
       state.table.forEach(in: range) { _ in count += 1 }
       if errno == IOMMUFDErrno.enoent {
         // Nothing is there, or a mapping of somebody else is cut behind some of these.
         let isPartial = count > 0 && !state.hasPartialUnmap
         if isPartial { state.hasPartialUnmap = true } else { Self.forget(range, &state) }
-        return isPartial
+        return (isPartial, !isPartial)
       }
       // One mapping goes whole or stays; neither does an error of the arguments remove anything.
       let isPartial = count > 1 && Self.failsOnTheWay.contains(errno)
       if isPartial { state.hasPartialUnmap = true }
-      return isPartial
+      return (isPartial, false)
     }
-    return refused(.unmap, range, errno, Self.unmapDetail(errno), isPartial: isPartial)
+    return refused(
+      .unmap, range, errno, Self.unmapDetail(errno), isPartial: isPartial, isGone: isGone)
   }
 
   /// Not given before the first mapping is looked at.
@@ -128,10 +129,11 @@ extension IOMMUFDContainer {
 
   private func refused(
     _ operation: ContainerError.Operation, _ range: IOVARange, _ errno: Int32, _ detail: String,
-    isPartial: Bool = false
+    isPartial: Bool = false, isGone: Bool = false
   ) -> ContainerError {
     ContainerError(
-      operation, object: name, range: range, errno: errno, detail: detail, isPartial: isPartial)
+      operation, object: name, range: range, errno: errno, detail: detail, isPartial: isPartial,
+      isGone: isGone)
   }
 
   private static func mapDetail(_ errno: Int32) -> String {

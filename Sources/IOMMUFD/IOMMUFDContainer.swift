@@ -53,6 +53,8 @@ public final class IOMMUFDContainer: DMAContainer {
     var hwpts: [HWPT] = []
     var devices: [IOMMUFDDevice] = []
     var notes: [String] = []
+    /// Every entry of its page tables is one page.
+    var hasSmallEntries = false
   }
 
   /// A tracking HWPT that was allocated here.
@@ -96,9 +98,14 @@ public final class IOMMUFDContainer: DMAContainer {
       notes = Self.disableHugePages(descriptor, self.ioas, name)
     }
     let capabilities = try Self.capabilities(descriptor, self.ioas, name)
+    // Where pages of the IOAS are larger, windows of 4 KiB pages could cut one.
+    let hasSmallEntries =
+      ownsIOAS && !options.usesHugePages && notes.isEmpty
+      && capabilities.pageSizes.smallest == .fourKiB
     state.withLock { state in
       state.capabilities = capabilities
       state.notes = notes
+      state.hasSmallEntries = hasSmallEntries
     }
   }
 
@@ -162,5 +169,6 @@ public final class IOMMUFDContainer: DMAContainer {
   public var devices: [IOMMUFDDevice] { state.withLock { $0.devices } }
 
   /// What is less exact than it could be, and why: a sentence each.
+  var hasSmallEntries: Bool { state.withLock { $0.hasSmallEntries } }
   public var notes: [String] { state.withLock { $0.notes } }
 }

@@ -14,7 +14,7 @@ public final class UntrackedLog: DirtyLog {
   public var capabilities: DirtyLogCapabilities {
     DirtyLogCapabilities(
       scope: .everythingMapped, pageSizes: PageSizeSet(mask: ~0xfff), mayCrossHoles: true,
-      mayCutMapping: false, canPeek: true)
+      mayCutMapping: false, canPeek: true, granule: .page)
   }
 
   public func start(logging ranges: [IOVARange], pageSize: PageSize) throws(ContainerError) {

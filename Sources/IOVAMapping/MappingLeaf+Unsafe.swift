@@ -41,7 +41,7 @@ import CBitmapKernels
   /// Then the note.
   private var counts: UnsafeMutablePointer<UInt64> { unsafe keys + Self.capacity &* 3 }
 
-  /// Every change ends with setting it, and so with forgetting the note.
+  /// Every change of it forgets the note.
   var count: Int {
     get { unsafe Int(truncatingIfNeeded: counts[0]) }
     nonmutating set {
@@ -49,6 +49,8 @@ import CBitmapKernels
       unsafe counts[1] = 0
     }
   }
+
+  private func forgetNote() { unsafe counts[1] = 0 }
 
   /// 4 KiB pages of each mapping when all are even; 0 when they are not.
   ///
@@ -63,7 +65,14 @@ import CBitmapKernels
     return found
   }
 
+  /// All mappings are adjacent, of one size and with the same permissions.
+  var isEven: Bool { evenPageCount != 0 }
+
   @inline(__always) func first(_ index: Int) -> UInt64 { unsafe keys[index] & ~0xfff }
+
+  @inline(__always) func iova(_ index: Int) -> IOVARange {
+    AddressRange(first: IOVA(first(index)), last: IOVA(last(index)))
+  }
 
   @inline(__always) private func pagesLess1(_ index: Int) -> UInt64 {
     unsafe extents[index] & 0xffff_ffff | (keys[index] & 0x3fc) &<< 30
@@ -129,10 +138,10 @@ import CBitmapKernels
       unsafe output.withUnsafeMutableBufferPointer { room, initialized in
         guard let base = room.baseAddress else { return }
         var packed = unsafe packed(slots, ahead)
-        // Sound: `Mapping` and `smudge_mapping` have the same layout, which a test holds, and there
-        // is room for each slot after the open one.
+        // Sound: `Mapping` and `smudge_bitmap_mapping` have the same layout, which a test holds,
+        // and there is room for each slot after the open one.
         initialized = unsafe base.withMemoryRebound(
-          to: smudge_mapping.self, capacity: slots.count &+ 1
+          to: smudge_bitmap_mapping.self, capacity: slots.count &+ 1
         ) { unsafe smudge_packed_runs(&packed, initialized, $0) }
       }
     }
@@ -176,10 +185,10 @@ import CBitmapKernels
           var answer = unsafe smudge_answer(
             words: bits, window_first: window.first.rawValue, window_last: window.last.rawValue,
             page_shift: pageSize.shift, write_permission: Permissions.write.rawValue)
-          // Sound: `Mapping` and `smudge_mapping` have the same layout, which a test holds, and
-          // there is room for each slot.
+          // Sound: `Mapping` and `smudge_bitmap_mapping` have the same layout, which a test holds,
+          // and there is room for each slot.
           let found = unsafe (base + initialized).withMemoryRebound(
-            to: smudge_mapping.self, capacity: slots.count
+            to: smudge_bitmap_mapping.self, capacity: slots.count
           ) { unsafe smudge_packed_dirty(&packed, &answer, $0) }
           initialized &+= found
         }
@@ -244,6 +253,14 @@ import CBitmapKernels
     unsafe Self.move(from: self, index, to: self, index &+ 1, moved)
     store(mapping, at: index)
     count = count &+ 1
+  }
+
+  /// Puts a part of the mapping at `index` in its place.
+  ///
+  /// - Precondition: `index < count`.
+  func replace(_ index: Int, with part: Mapping) {
+    store(part, at: index)
+    forgetNote()
   }
 
   func remove(_ range: Range<Int>) {

@@ -6,6 +6,25 @@ extension MappingTable {
   public mutating func map(
     _ iova: IOVARange, to gpaFirst: GPA, permissions: Permissions
   ) throws(MappingError) -> Generation {
+    try check(iova, gpaFirst)
+    let mapping = Mapping(
+      iova: iova, gpaFirst: gpaFirst, permissions: permissions,
+      generation: Generation(generation.rawValue &+ 1))
+    try enter(mapping)
+    generation = mapping.generation
+    return generation
+  }
+
+  /// Enters a mapping of a table that was copied, which takes no generation.
+  package mutating func restore(_ mapping: Mapping) throws(MappingError) {
+    try check(mapping.iova, mapping.gpaFirst)
+    try enter(mapping)
+  }
+
+  /// As it was in a table that was copied, all of whose mappings are here.
+  package mutating func restore(generation: Generation) { self.generation = generation }
+
+  private func check(_ iova: IOVARange, _ gpaFirst: GPA) throws(MappingError) {
     guard iova.isAligned(to: pageSize), gpaFirst.isAligned(to: pageSize) else {
       throw .unaligned(iova: iova, gpaFirst: gpaFirst, pageSize: pageSize)
     }
@@ -16,13 +35,13 @@ extension MappingTable {
       throw .gpaOverflow(iova, gpaFirst: gpaFirst)
     }
     guard count < mappingCountMax else { throw .tooManyMappings(limit: mappingCountMax) }
-    let mapping = Mapping(
-      iova: iova, gpaFirst: gpaFirst, permissions: permissions,
-      generation: Generation(generation.rawValue &+ 1))
+  }
+
+  private mutating func enter(_ mapping: Mapping) throws(MappingError) {
+    let iova = mapping.iova
     guard !leaves.isEmpty else {
       appendLeaf(holding: mapping)
-      add(mapping)
-      return generation
+      return add(mapping)
     }
     let index = leafIndex(for: iova.first.rawValue)
     let leaf = leaves[index]
@@ -39,11 +58,9 @@ extension MappingTable {
     }
     insert(mapping, at: Place(leaf: index, slot: slot))
     add(mapping)
-    return generation
   }
 
   private mutating func add(_ mapping: Mapping) {
-    generation = mapping.generation
     count &+= 1
     count(mapping, +1)
   }

@@ -1,25 +1,49 @@
 public import Addressing
 
 extension MappingTable {
-  /// Whether `unmap` of the range would succeed, without doing it.
-  public func canUnmap(_ range: IOVARange) throws(MappingError) {
-    guard let first = firstMapping(overlapping: range) else { return }
-    let last = lastMapping(overlapping: range) ?? first
+  /// What an unmap of `range` is about; nil when nothing is mapped there.
+  public func cut(_ range: IOVARange) -> MappingCut? {
+    guard let start = place(endingAtOrAfter: range.first.rawValue),
+      leaves[start.leaf].first(start.slot) <= range.last.rawValue
+    else { return nil }
+    return cut(range, from: start)
+  }
+
+  /// - Parameter start: the first mapping that overlaps the range.
+  private func cut(_ range: IOVARange, from start: Place) -> MappingCut {
+    let first = leaves[start.leaf].mapping(start.slot)
+    let last =
+      first.iova.last >= range.last || isAlone(start, in: range)
+      ? first : lastMapping(overlapping: range) ?? first
+    return MappingCut(
+      range: range, first: first, last: last, refusal: refusal(of: range, first, last),
+      start: start, generation: generation)
+  }
+
+  private func refusal(
+    of range: IOVARange, _ first: Mapping, _ last: Mapping
+  ) -> MappingError? {
     let cutsFirst = first.iova.first < range.first
     let cutsLast = last.iova.last > range.last
-    guard cutsFirst || cutsLast else { return }
+    guard cutsFirst || cutsLast else { return nil }
     if policy == .refuse {
-      throw .wouldBisect(range: range, mapping: cutsFirst ? first : last)
+      return .wouldBisect(range: range, mapping: cutsFirst ? first : last)
     }
-    if let part = range.intersection(first.iova), !part.isAligned(to: pageSize) {
-      throw .unaligned(iova: range, gpaFirst: first.gpaFirst, pageSize: pageSize)
+    for mapping in [first, last] {
+      if let part = range.intersection(mapping.iova), !part.isAligned(to: pageSize) {
+        return .unaligned(iova: range, gpaFirst: mapping.gpaFirst, pageSize: pageSize)
+      }
     }
-    if let part = range.intersection(last.iova), !part.isAligned(to: pageSize) {
-      throw .unaligned(iova: range, gpaFirst: last.gpaFirst, pageSize: pageSize)
+    let isOne = first.iova.first == last.iova.first
+    if cutsFirst, cutsLast, isOne, count >= mappingCountMax {
+      return .tooManyMappings(limit: mappingCountMax)
     }
-    if cutsFirst, cutsLast, first.iova == last.iova, count >= mappingCountMax {
-      throw .tooManyMappings(limit: mappingCountMax)
-    }
+    return nil
+  }
+
+  /// Whether `unmap` of the range would succeed, without doing it.
+  public func canUnmap(_ range: IOVARange) throws(MappingError) {
+    if let refusal = cut(range)?.refusal { throw refusal }
   }
 
   /// Removes what is mapped in `range`: exactly, across several mappings and holes, or nothing.
@@ -32,34 +56,75 @@ extension MappingTable {
     guard let start = place(endingAtOrAfter: range.first.rawValue),
       leaves[start.leaf].first(start.slot) <= range.last.rawValue
     else { return UnmapResult(generation: generation) }
-    if isAlone(start, in: range) {
-      let mapping = removeWhole(at: start)
-      removed(mapping)
-      return UnmapResult(
-        mappingCount: 1, pageCount: mapping.iova.lastOffset &>> 12 &+ 1, generation: generation)
-    }
-    try canUnmap(range)
-    var result = UnmapResult(generation: generation)
-    let first = leaves[start.leaf].mapping(start.slot)
-    let last = lastMapping(overlapping: range) ?? first
+    if isAlone(start, in: range) { return removeOnly(at: start, removed) }
+    return try remove(cut(range, from: start), removed)
+  }
+
+  /// Removes what a cut is about, without another search.
+  ///
+  /// - Parameter removed: called with each removed mapping, or removed part, in IOVA order.
+  /// - Precondition: the cut is one of this table, which has not changed since.
+  @discardableResult
+  public mutating func unmap(
+    _ cut: MappingCut, removed: (Mapping) -> Void = { _ in }
+  ) throws(MappingError) -> UnmapResult {
+    let start = cut.start
+    precondition(
+      cut.generation == generation && start.leaf < leaves.count
+        && start.slot < leaves[start.leaf].count
+        && leaves[start.leaf].first(start.slot) == cut.first.iova.first.rawValue,
+      "the table is as it was when the cut was found")
+    if cut.isOne, !cut.isCut { return removeOnly(at: start, removed) }
+    return try remove(cut, removed)
+  }
+
+  private mutating func removeOnly(at place: Place, _ removed: (Mapping) -> Void) -> UnmapResult {
+    let mapping = removeWhole(at: place)
+    removed(mapping)
+    return UnmapResult(
+      mappingCount: 1, pageCount: mapping.iova.lastOffset &>> 12 &+ 1, generation: generation)
+  }
+
+  /// Kept parts take the place of the mapping they are a part of, and are as old.
+  private mutating func remove(
+    _ cut: MappingCut, _ removed: (Mapping) -> Void
+  ) throws(MappingError) -> UnmapResult {
+    if let refusal = cut.refusal { throw refusal }
     generation = Generation(generation.rawValue &+ 1)
-    result.generation = generation
-    removeAll(overlapping: range) { mapping in
-      guard let part = mapping.clipped(to: range) else { return }
-      result.mappingCount &+= 1
-      result.pageCount &+= part.iova.pageCount(.fourKiB)
-      removed(part)
+    var result = UnmapResult(generation: generation)
+    var start: Place? = cut.start
+    if let left = cut.left {
+      replace(cut.start, with: left)
+      retire(cut.first, in: cut.range, &result, removed)
+      if cut.isOne, let right = cut.right {
+        count &+= 1
+        insert(right, at: Place(leaf: cut.start.leaf, slot: cut.start.slot &+ 1))
+      }
+      start = cut.isOne ? nil : next(cut.start)
+    } else if cut.isOne, let right = cut.right {
+      replace(cut.start, with: right)
+      retire(cut.first, in: cut.range, &result, removed)
+      start = nil
     }
-    // Kept parts go back in; they are as old as the mapping they were part of.
-    if first.iova.first < range.first {
-      let left = AddressRange(first: first.iova.first, last: IOVA(range.first.rawValue &- 1))
-      if let part = first.clipped(to: left) { reinsert(part) }
-    }
-    if last.iova.last > range.last {
-      let right = AddressRange(first: IOVA(range.last.rawValue &+ 1), last: last.iova.last)
-      if let part = last.clipped(to: right) { reinsert(part) }
-    }
+    if let start { removeWhole(from: start, cut, &result, removed) }
     return result
+  }
+
+  private mutating func retire(
+    _ mapping: Mapping, in range: IOVARange, _ result: inout UnmapResult,
+    _ removed: (Mapping) -> Void
+  ) {
+    guard let part = mapping.clipped(to: range) else { return }
+    count(part, -1)
+    retiredRing.append(RetiredMapping(mapping: part, retired: generation))
+    result.mappingCount &+= 1
+    result.pageCount &+= part.iova.pageCount(.fourKiB)
+    removed(part)
+  }
+
+  private mutating func replace(_ place: Place, with part: Mapping) {
+    leaves[place.leaf].replace(place.slot, with: part)
+    if place.slot == 0 { directory[place.leaf] = part.iova.first.rawValue }
   }
 
   /// Whether the mapping lies wholly in the range and no other begins there: what nearly every
@@ -107,42 +172,29 @@ extension MappingTable {
     return leaf.mapping(after &- 1)
   }
 
-  private mutating func reinsert(_ mapping: Mapping) {
-    count &+= 1
-    count(mapping, +1)
-    guard !leaves.isEmpty else {
-      let leaf = MappingLeaf()
-      leaf.insert(mapping, at: 0)
-      leaves.append(leaf)
-      directory.append(mapping.iova.first.rawValue)
-      return
-    }
-    let index = leafIndex(for: mapping.iova.first.rawValue)
-    let slot = countStarting(atOrBefore: mapping.iova.first.rawValue, inLeaf: index)
-    insert(mapping, at: Place(leaf: index, slot: slot))
-  }
-
-  /// Takes whole mappings out, leaf by leaf, retiring the part of each inside the range.
-  private mutating func removeAll(overlapping range: IOVARange, _ body: (Mapping) -> Void) {
-    guard let start = place(endingAtOrAfter: range.first.rawValue) else { return }
+  /// Takes the mappings from `start` on out, leaf by leaf, but for the last one's part that stays.
+  private mutating func removeWhole(
+    from start: Place, _ cut: MappingCut, _ result: inout UnmapResult,
+    _ removed: (Mapping) -> Void
+  ) {
+    let range = cut.range
     var index = start.leaf
     var slot = start.slot
     var emptied: Range<Int> = start.leaf..<start.leaf
     while index < leaves.count {
       let leaf = leaves[index]
-      let end = countStarting(atOrBefore: range.last.rawValue, inLeaf: index)
+      // Where the next leaf begins in the range, this one lies in it.
+      let isInside = index &+ 1 < directory.count && directory[index &+ 1] <= range.last.rawValue
+      let end =
+        isInside ? leaf.count : countStarting(atOrBefore: range.last.rawValue, inLeaf: index)
       guard end > slot else { break }
-      for position in slot..<end {
-        let mapping = leaf.mapping(position)
-        count &-= 1
-        count(mapping, -1)
-        if let part = mapping.clipped(to: range) {
-          retiredRing.append(RetiredMapping(mapping: part, retired: generation))
-        }
-        body(mapping)
-      }
-      let isLast = end < leaf.count
-      leaf.remove(slot..<end)
+      for position in slot..<end { retire(leaf.mapping(position), in: range, &result, removed) }
+      let right = isInside ? nil : cut.right
+      let kept = right == nil ? 0 : 1
+      count &-= end &- slot &- kept
+      let isLast = end < leaf.count || right != nil
+      if let right { leaf.replace(end &- 1, with: right) }
+      leaf.remove(slot..<(end &- kept))
       if leaf.count == 0 {
         leaf.deallocate()
         emptied = (emptied.isEmpty ? index : emptied.lowerBound)..<(index &+ 1)

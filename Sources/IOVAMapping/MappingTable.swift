@@ -61,7 +61,7 @@ public struct MappingTable: ~Copyable, Sendable {
   private static let leavesAhead = 3
 
   /// A mapping's place.
-  struct Place {
+  struct Place: Hashable, Sendable {
     var leaf: Int
     var slot: Int
   }

@@ -18,7 +18,7 @@ public final class FileDescriptorChannel: ByteChannel {
   public let name: String
   public let isBidirectional: Bool
   private let kind: SystemCalls.Kind
-  private let timeoutMilliseconds: Int?
+  let timeoutMilliseconds: Int?
   private let wake: (reading: Int32, writing: Int32)
   private let state: Mutex<State>
 
@@ -86,7 +86,8 @@ public final class FileDescriptorChannel: ByteChannel {
       let rest = bytes.extracting(done..<bytes.byteCount)
       let count = try call("write") { (descriptor) throws(ChannelError) in
         try self.wait(for: descriptor, writing: true)
-        let value = SystemCalls.write(rest, to: descriptor, isSocket: self.kind == .socket)
+        let value = SystemCalls.write(
+          rest, to: descriptor, isSocket: self.kind == .socket, timeout: self.timeoutMilliseconds)
         return self.kind == .pipe && value == -Int(EAGAIN) ? 0 : value
       }
       done += count
@@ -99,7 +100,8 @@ public final class FileDescriptorChannel: ByteChannel {
     defer { leave() }
     while true {
       try wait(for: descriptor, writing: false)
-      let value = SystemCalls.read(into: &buffer, from: descriptor)
+      let value = SystemCalls.read(
+        into: &buffer, from: descriptor, timeout: kind == .socket ? timeoutMilliseconds : nil)
       // Another reader of the pipe was faster.
       if kind == .pipe, value == -Int(EAGAIN) { continue }
       return try check(value, "read")
@@ -120,6 +122,11 @@ public final class FileDescriptorChannel: ByteChannel {
     // Closing the writing end wakes whoever polls the reading one; a byte does it here, so that the
     // number stays taken until nobody uses it.
     SystemCalls.wakeUp(wake.writing)
+  }
+
+  /// For what is laid over a socket and keeps this channel: it stays open as long as that is so.
+  var openDescriptor: Int32? {
+    state.withLock { $0.isShut || $0.descriptor < 0 || kind != .socket ? nil : $0.descriptor }
   }
 
   private func takeDescriptor(_ state: inout State) -> Int32 {

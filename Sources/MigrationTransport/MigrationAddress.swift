@@ -38,6 +38,27 @@ public enum MigrationAddress: Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// Somebody waits there and can be reached a second time. A file is written once, and an open
+  /// descriptor goes with its channel.
+  public var canConnectAgain: Bool {
+    switch self {
+    case .unix, .tcp: true
+    case .descriptor, .file: false
+    }
+  }
+
+  /// Bytes do not leave this machine: a file, a Unix socket, a loopback address. Of names only
+  /// `localhost` is taken for one, and what a descriptor leads to is not known.
+  public var staysOnThisMachine: Bool {
+    switch self {
+    case .unix, .file: true
+    case .descriptor: false
+    case .tcp(let host, _):
+      host == "localhost" || host == "::1"
+        || host.wholeMatch(of: /127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}/) != nil
+    }
+  }
+
   /// `sun_path` less its closing zero.
   static let unixPathByteCountMax = 107
   private static let shapes = "an address is unix:PATH, tcp:HOST:PORT, fd:N or file:PATH"

@@ -7,14 +7,16 @@ import Glibc
 /// the one and read by the other; a file descriptor is the same on both.
 public enum MigrationTransport {
   /// The source's side.
-  /// - Parameter timeoutMilliseconds: how long one call may wait without a byte moving.
+  /// - Parameter timeoutMilliseconds: how long the connect may take, and after it one call may wait
+  ///   without a byte moving.
   public static func connect(
     to address: MigrationAddress, timeoutMilliseconds: Int? = nil
   ) throws(ChannelError) -> FileDescriptorChannel {
     let value =
       switch address {
-      case .unix(let path): SocketCalls.connectUnix(path)
-      case .tcp(let host, let port): SocketCalls.connectTCP(host, port)
+      case .unix(let path): SocketCalls.connectUnix(path, timeoutMilliseconds: timeoutMilliseconds)
+      case .tcp(let host, let port):
+        SocketCalls.connectTCP(host, port, timeoutMilliseconds: timeoutMilliseconds)
       case .file(let path): SystemCalls.openFile(path, writing: true)
       case .descriptor(let number): Int(number)
       }
@@ -33,18 +35,29 @@ public enum MigrationTransport {
     case .tcp(let host, let port): value = SocketCalls.listenTCP(host, port)
     case .file, .descriptor: return MigrationListener(address: address, descriptor: nil)
     }
-    guard value >= 0 else {
-      throw FileDescriptorChannel.failure(Int32(-value), "\(address)", "listen")
-    }
+    guard value >= 0 else { throw failure(value, address, "listen") }
     return MigrationListener(address: address, descriptor: Int32(value))
+  }
+
+  private static func failure(
+    _ value: Int, _ address: MigrationAddress, _ operation: String
+  ) -> ChannelError {
+    if let text = SocketCalls.resolutionText(value) {
+      return ChannelError(
+        .failed, channel: "\(address)", operation: operation,
+        detail: "the name of the host does not resolve: \(text)")
+    }
+    if value == -Int(ETIMEDOUT) {
+      return ChannelError(
+        .timedOut, channel: "\(address)", operation: operation, errorNumber: ETIMEDOUT)
+    }
+    return FileDescriptorChannel.failure(Int32(-value), "\(address)", operation)
   }
 
   static func channel(
     _ value: Int, _ address: MigrationAddress, _ operation: String, _ timeout: Int?
   ) throws(ChannelError) -> FileDescriptorChannel {
-    guard value >= 0 else {
-      throw FileDescriptorChannel.failure(Int32(-value), "\(address)", operation)
-    }
+    guard value >= 0 else { throw failure(value, address, operation) }
     return try FileDescriptorChannel(
       owning: Int32(value), name: "\(address)", timeoutMilliseconds: timeout)
   }

@@ -7,6 +7,9 @@ import Glibc
 enum SocketCalls {
   private static let stream = Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue)
 
+  /// Connections that wait: strangers may come before the one that is meant.
+  private static let backlogCount: Int32 = 16
+
   /// What is done with a socket and an address: connect or bind.
   typealias Use = (Int32, UnsafePointer<sockaddr>, socklen_t) -> Int
 
@@ -28,6 +31,18 @@ enum SocketCalls {
     return finish(Int32(descriptor), used)
   }
 
+  /// Results from here down are names that have no address: this plus the negative of what
+  /// getaddrinfo answered, which is negative itself.
+  private static let unresolved = -1_000_000
+
+  /// What `value` says when it is about a name; nil when it is an errno.
+  static func resolutionText(_ value: Int) -> String? {
+    // getaddrinfo's own answers are a few hundred at most.
+    guard value < unresolved / 2 else { return nil }
+    guard let text = unsafe gai_strerror(Int32(unresolved &- value)) else { return "no address" }
+    return unsafe String(cString: text)
+  }
+
   /// The first of the host's addresses that works.
   static func tcp(_ host: String, _ port: UInt16, listening: Bool, _ use: Use) -> Int {
     var hints = unsafe addrinfo()
@@ -35,7 +50,7 @@ enum SocketCalls {
     if listening { unsafe hints.ai_flags = AI_PASSIVE }
     var list: UnsafeMutablePointer<addrinfo>?
     let found = unsafe getaddrinfo(host, String(port), &hints, &list)
-    guard found == 0 else { return -Int(found == EAI_SYSTEM ? errno : EHOSTUNREACH) }
+    guard found == 0 else { return found == EAI_SYSTEM ? -Int(errno) : unresolved &- Int(found) }
     defer { unsafe freeaddrinfo(list) }
     var last = -Int(EHOSTUNREACH)
     var entry = unsafe list
@@ -54,17 +69,26 @@ enum SocketCalls {
     return last
   }
 
-  static func connect(
-    _ descriptor: Int32, _ address: UnsafePointer<sockaddr>, _ size: socklen_t
-  ) -> Int {
-    SystemCalls.retrying { unsafe Int(Glibc.connect(descriptor, address, size)) }
+  /// How long a connect may take; the kernel holds it against the time for sending.
+  static func connect(timeoutMilliseconds: Int?) -> Use {
+    { (descriptor, address, size) in
+      if let timeoutMilliseconds {
+        let set = SystemCalls.setTimeout(descriptor, milliseconds: timeoutMilliseconds)
+        if set < 0 { return set }
+      }
+      let value = SystemCalls.retrying {
+        unsafe Int(Glibc.connect(descriptor, address, size))
+      }
+      // What a connect answers when its time is over.
+      return value == -Int(EINPROGRESS) || value == -Int(EAGAIN) ? -Int(ETIMEDOUT) : value
+    }
   }
 
   static func bindAndListen(
     _ descriptor: Int32, _ address: UnsafePointer<sockaddr>, _ size: socklen_t
   ) -> Int {
     let bound = unsafe SystemCalls.result(Int(bind(descriptor, address, size)))
-    return bound < 0 ? bound : SystemCalls.result(Int(listen(descriptor, 1)))
+    return bound < 0 ? bound : SystemCalls.result(Int(listen(descriptor, backlogCount)))
   }
 
   static func accept(_ descriptor: Int32) -> Int {
@@ -102,10 +126,12 @@ enum SocketCalls {
 }
 
 extension SocketCalls {
-  static func connectUnix(_ path: String) -> Int { unsafe unix(path, connect) }
+  static func connectUnix(_ path: String, timeoutMilliseconds: Int? = nil) -> Int {
+    unsafe unix(path, connect(timeoutMilliseconds: timeoutMilliseconds))
+  }
   static func listenUnix(_ path: String) -> Int { unsafe unix(path, bindAndListen) }
-  static func connectTCP(_ host: String, _ port: UInt16) -> Int {
-    unsafe tcp(host, port, listening: false, connect)
+  static func connectTCP(_ host: String, _ port: UInt16, timeoutMilliseconds: Int?) -> Int {
+    unsafe tcp(host, port, listening: false, connect(timeoutMilliseconds: timeoutMilliseconds))
   }
   static func listenTCP(_ host: String, _ port: UInt16) -> Int {
     unsafe tcp(host, port, listening: true, bindAndListen)

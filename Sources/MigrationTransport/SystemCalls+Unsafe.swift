@@ -11,6 +11,58 @@ enum SystemCalls {
 
   static func result(_ value: Int) -> Int { value >= 0 ? value : -Int(errno) }
 
+  /// Repeats a call that waits and that a signal ended, as long as its time is not over: signals
+  /// that come faster than its timeout would otherwise keep it from ever timing out.
+  /// - Parameters:
+  ///   - milliseconds: all it may wait; nil or negative for ever.
+  ///   - body: is given what is left of them, -1 for ever.
+  static func retrying(
+    within milliseconds: Int?, _ body: (_ left: Int32) -> Int
+  ) -> Int {
+    guard let milliseconds, milliseconds >= 0 else { return retrying { body(-1) } }
+    let begin = monotonicMilliseconds
+    var left = milliseconds
+    while true {
+      let value = result(body(Int32(clamping: left)))
+      if value != -Int(EINTR) { return value }
+      left = milliseconds - (monotonicMilliseconds - begin)
+      if left <= 0 { return -Int(ETIMEDOUT) }
+    }
+  }
+
+  private static var monotonicMilliseconds: Int {
+    var now = timespec()
+    _ = unsafe clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+  }
+
+  /// A call on a socket, which waits by itself with the timeout that was set on it. After a signal
+  /// what is left of that is waited for first.
+  private static func onSocket(
+    _ descriptor: Int32, writing: Bool, within milliseconds: Int?, _ body: () -> Int
+  ) -> Int {
+    guard let milliseconds else { return retrying(body) }
+    var isFirst = true
+    let value = retrying(within: milliseconds) { left in
+      if isFirst {
+        isFirst = false
+        return body()
+      }
+      var entry = pollfd(
+        fd: descriptor, events: Int16(writing ? POLLOUT : POLLIN), revents: 0)
+      let ready = unsafe Int(poll(&entry, 1, left))
+      if ready < 0 { return ready }
+      // It is ready, or at its end, so that the call does not wait.
+      return ready == 0 ? timedOut() : body()
+    }
+    return value == -Int(ETIMEDOUT) ? -Int(EAGAIN) : value
+  }
+
+  private static func timedOut() -> Int {
+    errno = ETIMEDOUT
+    return -1
+  }
+
   /// Repeats a call that a signal ended.
   static func retrying(_ body: () -> Int) -> Int {
     while true {
@@ -36,19 +88,28 @@ enum SystemCalls {
   }
 
   /// One write. A socket whose other side is gone answers EPIPE; no signal is raised for it.
-  static func write(_ bytes: RawSpan, to descriptor: Int32, isSocket: Bool) -> Int {
+  /// - Parameter timeout: milliseconds a socket may wait; nil for ever.
+  static func write(
+    _ bytes: RawSpan, to descriptor: Int32, isSocket: Bool, timeout: Int?
+  ) -> Int {
     unsafe bytes.withUnsafeBytes { buffer in
-      retrying {
-        isSocket
-          ? unsafe send(descriptor, buffer.baseAddress, buffer.count, Int32(MSG_NOSIGNAL))
-          : unsafe Glibc.write(descriptor, buffer.baseAddress, buffer.count)
+      guard isSocket else {
+        return retrying { unsafe Glibc.write(descriptor, buffer.baseAddress, buffer.count) }
+      }
+      return onSocket(descriptor, writing: true, within: timeout) {
+        unsafe send(descriptor, buffer.baseAddress, buffer.count, Int32(MSG_NOSIGNAL))
       }
     }
   }
 
-  static func read(into bytes: inout MutableRawSpan, from descriptor: Int32) -> Int {
+  /// - Parameter timeout: milliseconds a socket may wait; nil for ever, and for what does not wait.
+  static func read(
+    into bytes: inout MutableRawSpan, from descriptor: Int32, timeout: Int?
+  ) -> Int {
     unsafe bytes.withUnsafeMutableBytes { buffer in
-      retrying { unsafe Glibc.read(descriptor, buffer.baseAddress, buffer.count) }
+      onSocket(descriptor, writing: false, within: timeout) {
+        unsafe Glibc.read(descriptor, buffer.baseAddress, buffer.count)
+      }
     }
   }
 
@@ -71,7 +132,10 @@ enum SystemCalls {
       pollfd(fd: descriptor, events: Int16(writing ? POLLOUT : POLLIN), revents: 0),
       pollfd(fd: wake, events: Int16(POLLIN), revents: 0),
     ]
-    let value = retrying { unsafe Int(poll(&entries, 2, milliseconds)) }
+    let value = retrying(within: milliseconds < 0 ? nil : Int(milliseconds)) { left in
+      unsafe Int(poll(&entries, 2, left))
+    }
+    if value == -Int(ETIMEDOUT) { return 0 }
     if value <= 0 { return value }
     return entries[0].revents != 0 && entries[1].revents == 0 ? 1 : 0
   }

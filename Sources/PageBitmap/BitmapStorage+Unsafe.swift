@@ -169,8 +169,8 @@ import CBitmapKernels
     unsafe source.withUnsafeBufferPointer { words in
       unsafe mappings.withUnsafeBytes { bytes in
         guard let words = words.baseAddress, let first = bytes.baseAddress else { return .done }
-        // Sound: `Mapping` and `smudge_mapping` have the same layout, which a test holds.
-        let table = unsafe first.assumingMemoryBound(to: smudge_mapping.self)
+        // Sound: `Mapping` and `smudge_bitmap_mapping` have the same layout, which a test holds.
+        let table = unsafe first.assumingMemoryBound(to: smudge_bitmap_mapping.self)
         var call = unsafe smudge_scatter(
           target: kernelView, target_gpa_first: cursor.gpaFirst.rawValue, source: words,
           window_first: cursor.window.first.rawValue,

@@ -7,9 +7,31 @@ extension PageBitmap {
 
   /// The same, cut after `pageCountMax` pages, at least one: the end of a long run is not looked
   /// for in vain.
-  package func nextRun(from page: UInt64, pageCountMax: UInt64) -> PageRun? {
-    guard let first = nextDirty(from: page) else { return nil }
+  /// - Parameter end: lines that begin there or later are not looked at; a run that begins before
+  ///   it may go on past it.
+  package func nextRun(
+    from page: UInt64, before end: UInt64 = .max, pageCountMax: UInt64
+  ) -> PageRun? {
+    guard let first = nextDirty(from: page, before: end) else { return nil }
     return PageRun(first: first, last: lastOfRun(first, pageCountMax: pageCountMax))
+  }
+
+  /// The same, and clears the summary of lines it finds to be zero, so that the next search is
+  /// spared the look.
+  package mutating func nextRunCleaning(
+    from page: UInt64, before end: UInt64, pageCountMax: UInt64
+  ) -> PageRun? {
+    guard let first = nextDirtyCleaning(from: page, before: end) else { return nil }
+    return PageRun(first: first, last: lastOfRun(first, pageCountMax: pageCountMax))
+  }
+
+  /// The first page from `page` on whose line may hold a dirty one, by the summaries alone: where
+  /// a search in pieces begins its next piece.
+  package func nextMarked(from page: UInt64) -> UInt64? {
+    guard page < pageCount, !isEmpty, let line = nextMarkedLine(from: Int(page &>> 9)) else {
+      return nil
+    }
+    return max(page, UInt64(line) &<< 9)
   }
 
   public func forEachRun(_ body: (PageRun) -> Void) {
@@ -27,10 +49,23 @@ extension PageBitmap {
   public mutating func takeRuns(
     from page: UInt64, pageCountMax: UInt64, into runs: inout [PageRun], runCountMax: Int
   ) -> UInt64? {
-    var next = page
+    takeRuns(
+      from: page, pageCountMax: pageCountMax, into: &runs, runCountMax: runCountMax,
+      lineCountMax: .max)
+  }
+
+  /// The same, and looks at no more than `lineCountMax` lines, of which any number may be clean
+  /// without the summaries saying so.
+  package mutating func takeRuns(
+    from page: UInt64, pageCountMax: UInt64, into runs: inout [PageRun], runCountMax: Int,
+    lineCountMax: UInt64
+  ) -> UInt64? {
+    guard let start = nextMarked(from: page) else { return nil }
+    let end = Self.end(ofLines: lineCountMax, from: start)
+    var next = start
     var left = pageCountMax
     var room = runCountMax
-    while let first = nextDirtyCleaning(from: next) {
+    while next < end, let first = nextDirtyCleaning(from: next, before: end) {
       guard left > 0, room > 0 else { return first }
       let last = lastOfRun(first, pageCountMax: left)
       remove(first: first, last: last)
@@ -39,11 +74,18 @@ extension PageBitmap {
       room -= 1
       next = last &+ 1
     }
-    return nil
+    return nextMarked(from: max(next, end))
+  }
+
+  /// The first page past `lineCountMax` lines, that of `page` the first of them.
+  package static func end(ofLines lineCountMax: UInt64, from page: UInt64) -> UInt64 {
+    let (line, isOver) = (page &>> 9).addingReportingOverflow(lineCountMax)
+    return isOver || line > UInt64.max &>> 9 ? .max : line &<< 9
   }
 
   /// The first dirty page from `page` on.
-  package func nextDirty(from page: UInt64) -> UInt64? {
+  /// - Parameter end: lines that begin there or later are not looked at.
+  package func nextDirty(from page: UInt64, before end: UInt64 = .max) -> UInt64? {
     guard page < pageCount, !isEmpty else { return nil }
     var word = Int(page &>> 6)
     let bits = storage.word(word) & (UInt64.max &<< (page & 63))
@@ -54,7 +96,7 @@ extension PageBitmap {
       word &+= 1
     }
     var line = word / 8
-    while let marked = nextMarkedLine(from: line) {
+    while let marked = nextMarkedLine(from: line), UInt64(marked) &<< 9 < end {
       for word in (marked &* 8)..<(marked &* 8 &+ 8) where storage.word(word) != 0 {
         return dirtyPage(inWord: word)
       }
@@ -65,7 +107,7 @@ extension PageBitmap {
 
   /// The same, and clears the summary of lines it finds to be zero, so that the next sweep is
   /// spared the look.
-  private mutating func nextDirtyCleaning(from page: UInt64) -> UInt64? {
+  private mutating func nextDirtyCleaning(from page: UInt64, before end: UInt64) -> UInt64? {
     guard page < pageCount, !isEmpty else { return nil }
     var word = Int(page &>> 6)
     let bits = storage.word(word) & (UInt64.max &<< (page & 63))
@@ -77,7 +119,7 @@ extension PageBitmap {
     }
     if storage.lineIsZero(word / 8 &- 1) { storage.clearLine(word / 8 &- 1) }
     var line = word / 8
-    while let marked = nextMarkedLine(from: line) {
+    while let marked = nextMarkedLine(from: line), UInt64(marked) &<< 9 < end {
       for word in (marked &* 8)..<(marked &* 8 &+ 8) where storage.word(word) != 0 {
         return dirtyPage(inWord: word)
       }

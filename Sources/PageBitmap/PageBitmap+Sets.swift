@@ -64,7 +64,7 @@ extension PageBitmap {
   package func forEachDirtyWord(blocks: Range<Int>, _ body: (Int, UInt64) -> Void) {
     let end = min(UInt64(blocks.upperBound) &* Self.pagesPerBlock, pageCount)
     var page = UInt64(blocks.lowerBound) &* Self.pagesPerBlock
-    while page < end, let dirty = nextDirty(from: page), dirty < end {
+    while page < end, let dirty = nextDirty(from: page, before: end), dirty < end {
       let index = Int(dirty &>> 6)
       body(index, storage.word(index))
       page = (dirty | 63) &+ 1

@@ -55,4 +55,12 @@ import Testing
       _ = IOVARange(first: IOVA(1), last: IOVA(0))
     }
   }
+
+  @Test func `nothing follows the end of the address space`() {
+    let last = IOVARange(first: IOVA(UInt64.max - 0xfff), last: IOVA(UInt64.max))
+    #expect(!last.isFollowed(by: IOVARange(first: IOVA(0), last: IOVA(0xfff))))
+    #expect(!IOVARange.wholeSpace.isFollowed(by: .wholeSpace))
+    let before = IOVARange(first: IOVA(0), last: IOVA(last.first.rawValue - 1))
+    #expect(before.isFollowed(by: last))
+  }
 }

@@ -168,6 +168,12 @@ static const smudge_comparison comparisons[] = {
      offsetof(smudge_vfio_feature_logging_report, bitmap),
      8 + offsetof(struct vfio_device_feature_dma_logging_report, bitmap)},
 #endif
+#ifdef VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2
+    SAME(SMUDGE_VFIO_FEATURE_MIG_PRECOPY_INFO_V2, VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2)
+#endif
+#ifdef VFIO_PRECOPY_INFO_REINIT
+    SAME(SMUDGE_VFIO_PRECOPY_INFO_REINIT, VFIO_PRECOPY_INFO_REINIT)
+#endif
 #ifdef VFIO_DEVICE_FEATURE_MIG_DATA_SIZE
     SAME(SMUDGE_VFIO_FEATURE_MIG_DATA_SIZE, VFIO_DEVICE_FEATURE_MIG_DATA_SIZE)
     {"vfio_device_feature_mig_data_size", sizeof(smudge_vfio_feature_data_size),

@@ -25,18 +25,27 @@ final class FakeKVM: KVMCalls {
   private let errno: Int32
   /// Resets at most so many at a time.
   let resetCountMax: Int
+  /// How many of that many entries a reset gets to before a signal ends it, or a negative errno.
+  let resetPlan: @Sendable (_ takenCount: Int) -> Int32
+  /// A reset protects nothing, and says that it did.
+  let resetLies: Bool
   /// Called inside of each clear and reset.
   let whileProtecting: @Sendable () -> Void
 
   init(
     _ slots: [KVMSlot], hasRing: Bool = false, failing: Int = 0, errno: Int32 = 5,
-    resetCountMax: Int = .max, whileProtecting: @escaping @Sendable () -> Void = {}
+    resetCountMax: Int = .max,
+    resetPlan: @escaping @Sendable (_ takenCount: Int) -> Int32 = { Int32($0) },
+    resetLies: Bool = false,
+    whileProtecting: @escaping @Sendable () -> Void = {}
   ) {
     self.slots = slots
     self.hasRing = hasRing
     self.failing = failing
     self.errno = errno
     self.resetCountMax = resetCountMax
+    self.resetPlan = resetPlan
+    self.resetLies = resetLies
     self.whileProtecting = whileProtecting
   }
 
@@ -127,8 +136,12 @@ final class FakeKVM: KVMCalls {
   func resetDirtyRings(_ vm: Int32) -> Int32 {
     whileProtecting()
     return call("ioctl KVM_RESET_DIRTY_RINGS") { state in
-      let count = min(state.taken.count, resetCountMax)
-      for entry in state.taken.prefix(count) { state.unprotected[entry.slot]?.remove(entry.page) }
+      let planned = resetPlan(state.taken.count)
+      guard planned >= 0 else { return planned }
+      let count = min(state.taken.count, resetCountMax, Int(planned))
+      for entry in state.taken.prefix(count) where !resetLies {
+        state.unprotected[entry.slot]?.remove(entry.page)
+      }
       state.taken.removeFirst(count)
       return Int32(count)
     }

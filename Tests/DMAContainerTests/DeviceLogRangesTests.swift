@@ -57,7 +57,8 @@ import Testing
     for _ in 0..<200 {
       let runs = Self.random(&random, count: 1 + random.below(9))
       let countMax = 1 + random.below(6)
-      let chosen = DeviceLogRanges(runs, pageSize: .fourKiB, rangeCountMax: countMax)
+      let chosen = DeviceLogRanges(
+        runs, pageSize: .fourKiB, granule: .page, rangeCountMax: countMax)
       let problems = Self.problems(chosen.ranges, holding: runs, countMax: countMax)
       if !problems.isEmpty {
         Issue.record("\(problems) \(TestSeed.reproduce(seed, filter: "DeviceLogRangesTests"))")
@@ -84,7 +85,7 @@ import Testing
       try table.map(
         PlanWorld.range(index * 7, 2), to: GPA(index << 13), permissions: permissions)
     }
-    let chosen = DeviceLogRanges(table, pageSize: .fourKiB)
+    let chosen = DeviceLogRanges(table, pageSize: .fourKiB, granule: .page)
     #expect(chosen.ranges.count == Limits.deviceLogRangeCountMax)
     var missed = 0
     table.forEach(in: .wholeSpace) { mapping in
@@ -97,11 +98,24 @@ import Testing
 
   @Test func `larger pages make neighbours one range`() {
     let runs = [PlanWorld.range(0, 1), PlanWorld.range(511, 1), PlanWorld.range(512, 1)]
-    let chosen = DeviceLogRanges(runs, pageSize: .twoMiB, rangeCountMax: 8)
+    let chosen = DeviceLogRanges(runs, pageSize: .twoMiB, granule: .page, rangeCountMax: 8)
     #expect(chosen.ranges == [PlanWorld.range(0, 1024)])
     #expect(chosen.gapByteCount == 1021 << 12)
-    #expect(DeviceLogRanges([], pageSize: .fourKiB, rangeCountMax: 8).ranges == [])
+    #expect(DeviceLogRanges([], pageSize: .fourKiB, granule: .page, rangeCountMax: 8).ranges == [])
     #expect(
-      DeviceLogRanges([.wholeSpace], pageSize: .fourKiB, rangeCountMax: 1).byteCount == nil)
+      DeviceLogRanges(
+        [.wholeSpace], pageSize: .fourKiB, granule: .page, rangeCountMax: 1
+      ).byteCount == nil)
+  }
+
+  @Test func `a range is of whole words of the log, so none has fewer than 64 pages`() {
+    let runs = [PlanWorld.range(3, 1), PlanWorld.range(70, 2), PlanWorld.range(256, 1)]
+    let words = DeviceLogRanges(
+      runs, pageSize: .fourKiB, granule: .words(of: .fourKiB), rangeCountMax: 8)
+    #expect(words.ranges == [PlanWorld.range(0, 128), PlanWorld.range(256, 64)])
+    #expect(words.gapByteCount == 188 << 12)
+    let large = DeviceLogRanges(
+      runs, pageSize: .fourKiB, granule: .words(of: .twoMiB), rangeCountMax: 8)
+    #expect(large.ranges == [PlanWorld.range(0, 64 * 512)])
   }
 }

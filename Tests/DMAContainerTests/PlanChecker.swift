@@ -13,6 +13,8 @@ struct PlanChecker {
   var mayCrossHoles: Bool
   var mayCutMapping: Bool
   var byteCountMax: UInt64
+  /// Windows consist of so many pages together, counted from the beginning of the logged range.
+  var granulePages: UInt64 = 1
 
   private static func pages(_ range: IOVARange) -> ClosedRange<UInt64> {
     range.first.rawValue >> 12...range.last.rawValue >> 12
@@ -56,6 +58,7 @@ struct PlanChecker {
     if UInt64(bytes) > byteCountMax { problems.append("window \(window) needs \(bytes) bytes") }
     if !window.isAligned(to: .fourKiB) { problems.append("window \(window) cuts a page") }
     let pages = Self.pages(window)
+    if granulePages > 1 { return problems + self.problems(ofGranularWindow: window) }
     for end in [pages.lowerBound, pages.upperBound] {
       guard let mapping = mapping(at: end), mapping.isWritable || !writableOnly else {
         problems.append("window \(window) ends where nothing counts")
@@ -70,6 +73,27 @@ struct PlanChecker {
     }
     if let logged, !logged.contains(where: { $0.contains(window) }) {
       problems.append("window \(window) is not inside one logged range")
+    }
+    return problems
+  }
+
+  private func problems(ofGranularWindow window: IOVARange) -> [String] {
+    guard let logged = logged?.first(where: { $0.contains(window) }) else {
+      return ["window \(window) is not inside one logged range"]
+    }
+    let pages = Self.pages(window)
+    let region = Self.pages(logged)
+    var problems: [String] = []
+    if (pages.lowerBound - region.lowerBound) % granulePages != 0
+      || pages.upperBound != region.upperBound
+        && (pages.upperBound + 1 - region.lowerBound) % granulePages != 0
+    {
+      problems.append("window \(window) cuts a word of \(logged)")
+    }
+    let end = pages.upperBound - (pages.upperBound - region.lowerBound) % granulePages
+    for word in [pages.lowerBound, end] {
+      let isAsked = (word..<word + granulePages).contains { mapping(at: $0)?.isWritable == true }
+      if !isAsked { problems.append("window \(window) ends with a word where nothing counts") }
     }
     return problems
   }

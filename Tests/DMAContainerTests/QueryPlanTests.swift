@@ -7,13 +7,21 @@ import Testing
 
 @Suite struct QueryPlanTests {
   static let type1 = DirtyLogCapabilities(
-    scope: .pinned, mayCrossHoles: true, mayCutMapping: false, canPeek: false)
+    scope: .pinned, mayCrossHoles: true, mayCutMapping: false, canPeek: false, granule: .page)
   static let iommufd = DirtyLogCapabilities(
-    scope: .iommuHardware, mayCrossHoles: false, mayCutMapping: false, canPeek: true)
+    scope: .iommuHardware, mayCrossHoles: false, mayCutMapping: false, canPeek: true, granule: .page
+  )
   static let deviceLog = DirtyLogCapabilities(
-    scope: .deviceLog, mayCrossHoles: true, mayCutMapping: true, canPeek: false,
+    scope: .deviceLog, mayCrossHoles: true, mayCutMapping: true, canPeek: false, granule: .page,
     rangeCountMax: Limits.deviceLogRangeCountMax, isAskedAfterUnmap: true)
-  static let all = [type1, iommufd, deviceLog]
+  static let deviceWords = granular(DirtyLogGranule(pageCount: 4, pageSize: .fourKiB))
+  static let all = [type1, iommufd, deviceLog, deviceWords, granular(.words(of: .fourKiB))]
+
+  static func granular(_ granule: DirtyLogGranule) -> DirtyLogCapabilities {
+    var capabilities = deviceLog
+    capabilities.granule = granule
+    return capabilities
+  }
 
   static func checker(
     _ world: PlanWorld, _ plan: QueryPlan, logged: [IOVARange]
@@ -22,7 +30,8 @@ import Testing
       mappings: world.mappings,
       logged: plan.capabilities.rangeCountMax == nil ? nil : logged,
       mayCrossHoles: plan.capabilities.mayCrossHoles,
-      mayCutMapping: plan.capabilities.mayCutMapping, byteCountMax: plan.bitmapByteCountMax)
+      mayCutMapping: plan.capabilities.mayCutMapping, byteCountMax: plan.bitmapByteCountMax,
+      granulePages: plan.capabilities.granule.size(startedWith: .fourKiB).bytes >> 12)
   }
 
   static func windows(_ steps: [QueryPlan.Step]) -> [IOVARange] {
@@ -48,9 +57,15 @@ import Testing
         }
       }
       let bytes = UInt64(8 * (1 + random.below(6)))
-      let plan = QueryPlan(capabilities, pageSize: .fourKiB, bitmapByteCountMax: bytes)
+      // One of the two is the smaller: what the log answers, or what its caller has room for.
+      let isLogs = random.once(in: 2)
+      var limited = capabilities
+      limited.queryBitmapByteCountMax = isLogs ? bytes : 1 << 20
+      let plan = QueryPlan(
+        limited, pageSize: .fourKiB, bitmapByteCountMax: isLogs ? 1 << 20 : bytes)
       let steps = plan.steps(table, logged: logged)
-      let checker = Self.checker(world, plan, logged: logged)
+      var checker = Self.checker(world, plan, logged: logged)
+      checker.byteCountMax = bytes
       let problems = checker.problems(steps)
       if !problems.isEmpty {
         Issue.record("\(problems) \(TestSeed.reproduce(seed, filter: "QueryPlanTests"))")
@@ -109,6 +124,33 @@ import Testing
       ]) != [])
     #expect(
       checker.problems([steps[0], .unqueryable(PlanWorld.range(30, 10), .tooLarge)]) != [])
+  }
+
+  @Test func `windows are whole words counted from the beginning of the logged range`() throws {
+    var world = PlanWorld()
+    world.map(10, 1, .readWrite)
+    world.map(80, 1, .readWrite)
+    world.map(1 << 20, 1, .readWrite)
+    let table = try world.table()
+    let plan = QueryPlan(Self.granular(.words(of: .fourKiB)), pageSize: .fourKiB)
+    let logged = [PlanWorld.range(5, 128), PlanWorld.range(1 << 20 - 10, 40)]
+    #expect(
+      plan.steps(table, logged: logged) == [
+        .window(PlanWorld.range(5, 128)), .window(PlanWorld.range(1 << 20 - 10, 40)),
+      ])
+    // What is asked after an unmap as well.
+    #expect(
+      plan.steps(table, in: PlanWorld.range(80, 1), logged: logged) == [
+        .window(PlanWorld.range(69, 64))
+      ])
+    let checker = Self.checker(world, plan, logged: logged)
+    #expect(checker.problems([.window(PlanWorld.range(10, 71))]) != [])
+    let large = QueryPlan(Self.granular(.words(of: .twoMiB)), pageSize: .fourKiB)
+    let whole = PlanWorld.range(0, 1 << 30)
+    #expect(
+      large.steps(table, in: PlanWorld.range(80, 1), logged: [whole]) == [
+        .window(PlanWorld.range(0, 64 * 512))
+      ])
   }
 
   @Test func `sixty thousand mappings of type1 take at most four calls`() throws {

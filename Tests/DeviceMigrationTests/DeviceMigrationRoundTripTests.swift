@@ -18,6 +18,54 @@ import Testing
     }
   }
 
+  @Test(arguments: [1, 7, 1000, 4096, 9999])
+  func `a destination that takes less per write than the source gave gets all of it`(
+    byteCountPerCall: Int
+  ) throws {
+    let source = DeviceUnderTest.v2("big writes", options: .init(pageCount: 4))
+    source.working.work(20, seed: 15)
+    let chunks = try DeviceJourney.save(source)
+    #expect(chunks.contains { $0.count > byteCountPerCall })
+    let destination = DeviceUnderTest.v2(
+      "small writes", options: .init(pageCount: 4, byteCountPerCall: byteCountPerCall))
+    try DeviceJourney.load(chunks, destination)
+    #expect(destination.working.stateDigest == source.working.stateDigest)
+    #expect(destination.trueState() == .running)
+  }
+
+  @Test func `initial data that begins again is said, read again, and arrives`() throws {
+    for isKnown in [true, false] {
+      func make() -> DeviceUnderTest {
+        DeviceUnderTest.v2(
+          "nic0", options: .init(pageCount: 4, knowsPrecopyRestarts: isKnown))
+      }
+      let source = make()
+      var chunks: [[UInt8]] = []
+      try source.device.beginPrecopy()
+      try DeviceJourney.drain(source.device, into: &chunks)
+      #expect(source.device.precopyEstimate().precopyInitialBytes == 0)
+      source.working.work(9, seed: 16)
+      source.faults.restartInitialData(1)
+      let estimate = source.device.pendingEstimate()
+      #expect(estimate.initialDataRestarted == isKnown)
+      #expect((estimate.precopyInitialBytes ?? 0 >= 4 * 4096) == isKnown)
+      #expect((estimate.precopyDirtyBytes == 0) == isKnown)
+      // Once.
+      #expect(!source.device.pendingEstimate().initialDataRestarted)
+      try source.device.enterP2P()
+      try source.device.leaveP2P()
+      #expect(source.trueState() == .precopy)
+      try DeviceJourney.drain(source.device, into: &chunks)
+      #expect(source.device.precopyEstimate().precopyInitialBytes == 0)
+      try source.device.enterP2P()
+      try source.device.beginStopCopy()
+      try DeviceJourney.drain(source.device, into: &chunks)
+      let destination = make()
+      try DeviceJourney.load(chunks, destination)
+      #expect(destination.working.stateDigest == source.working.stateDigest)
+    }
+  }
+
   @Test func `a state with one chunk missing is refused and the device is reset`() throws {
     for make in DeviceUnderTest.kinds {
       let source = make()

@@ -1,4 +1,5 @@
 import DeviceMigration
+import Locking
 import Simulation
 import Testing
 
@@ -45,6 +46,24 @@ final class CrookedSession: DeviceDataSession {
   func close() {}
 }
 
+/// Counts the questions for MIG_DATA_SIZE.
+final class CountedV2Device: VFIOMigrationV2 {
+  let device = SimulatedV2Device(name: "counted", features: [.stopCopy, .precopy])
+  let dataSizeCount = Mutex(0)
+  func migrationFeatures() throws(DeviceError) -> MigrationFeatures {
+    try device.migrationFeatures()
+  }
+  func state() throws(DeviceError) -> DeviceState { try device.state() }
+  func setState(_ state: DeviceState) throws(DeviceError) -> (any DeviceDataSession)? {
+    try device.setState(state)
+  }
+  func stopCopyByteCount() throws(DeviceError) -> UInt64 {
+    dataSizeCount.withLock { $0 += 1 }
+    return try device.stopCopyByteCount()
+  }
+  func reset() throws(DeviceError) { try device.reset() }
+}
+
 /// Opens a ``CrookedSession`` wherever a session is due.
 final class SilentV2Device: VFIOMigrationV2 {
   let device = SimulatedV2Device(name: "silent", features: [.stopCopy])
@@ -60,6 +79,19 @@ final class SilentV2Device: VFIOMigrationV2 {
 }
 
 @Suite struct DeviceV2ProtocolTests {
+  @Test func `what pre-copy has left is asked without MIG_DATA_SIZE`() throws {
+    let counted = CountedV2Device()
+    let device = MigratableDeviceV2(name: "counted", migration: counted)
+    try device.beginPrecopy()
+    var buffer: [UInt8] = []
+    repeat {
+      #expect(device.precopyEstimate().precopyBytes != nil)
+    } while try device.nextChunk(into: &buffer, byteCountMax: 4096) == .chunk
+    #expect(counted.dataSizeCount.withLock { $0 } == 0)
+    #expect(device.pendingEstimate().stopCopyBytes != nil)
+    #expect(counted.dataSizeCount.withLock { $0 } == 1)
+  }
+
   private func refusal(_ body: () throws(DeviceError) -> Void) -> DeviceError? {
     do throws(DeviceError) {
       try body()

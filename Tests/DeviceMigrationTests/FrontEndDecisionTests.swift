@@ -6,29 +6,71 @@ import Testing
 @Suite struct FrontEndDecisionTests {
   /// The decision said as plainly as possible, in floating point.
   private func naive(
-    rounds: Int, _ prediction: DowntimePrediction, waits: Bool, _ policy: MigrationPolicy
+    rounds: Int, _ stalled: Int, _ prediction: DowntimePrediction, waits: Bool,
+    _ policy: MigrationPolicy
   ) -> MigrationDecision? {
-    let bytes =
-      Double(prediction.dirtyBytes) + Double(prediction.heldBackBytes)
-      + Double(prediction.deviceBytes)
-    let speed = Double(prediction.bandwidthBytesPerSecond)
-    let transfer = bytes == 0 ? 0 : speed == 0 ? Double.infinity : bytes / speed * 1e9
-    let total =
-      transfer + Double(prediction.syncNanoseconds) + Double(prediction.transitionNanoseconds)
-      + Double(prediction.answerNanoseconds)
+    func parts(_ pace: DowntimePrediction.Pace, overlaps: Bool) -> [Double] {
+      func time(_ bytes: Double, _ speed: UInt64) -> Double {
+        let time = bytes == 0 ? 0 : bytes / Double(speed) * 1e9
+        // Past 64 bits is the same as never.
+        return time < 0x1p64 ? time : .infinity
+      }
+      let pages = time(
+        Double(prediction.dirtyBytes) + Double(prediction.heldBackBytes)
+          + Double(pace.comingBytes), pace.bandwidthBytesPerSecond)
+      let devices = Double(prediction.deviceBytes)
+      let isKnown = pace.deviceBytesPerSecond > 0
+      let reading = isKnown ? time(devices, pace.deviceBytesPerSecond) : 0
+      return [
+        pages,
+        time(devices, pace.bandwidthBytesPerSecond)
+          + (overlaps ? (reading > pages ? reading - pages : 0) : reading),
+        Double(pace.syncNanoseconds), Double(pace.transitionNanoseconds),
+        Double(pace.answerNanoseconds),
+      ]
+    }
+    // A promise goes by the upper end.
+    var total = 0.0
+    var squares = 0.0
+    let (fast, slow) = (
+      parts(prediction.fastest, overlaps: true), parts(prediction.slowest, overlaps: false)
+    )
+    for (fast, slow) in zip(fast, slow) {
+      total += min(fast, slow)
+      squares += slow > fast ? (slow - fast) * (slow - fast) : 0
+      if max(fast, slow).isInfinite { squares = .infinity }
+    }
+    total += squares.squareRoot()
     let limit = Double(policy.downtimeLimitNanoseconds)
     // Too near to the limit for floating point to say.
-    if total.isFinite, abs(total - limit) <= max(2, limit / 1e9) { return nil }
-    if !waits && total <= limit { return .stop }
+    if total.isFinite, abs(total - limit) <= max(8, limit / 1e9) { return nil }
+    if !waits && total <= limit {
+      if prediction.devicesWithoutEstimate.isEmpty { return .stop }
+      if policy.unknownDeviceSize == .lowerBoundDecides { return .stopOnLowerBound }
+    }
+    let isStalled = stalled >= policy.stalledRoundCountMax
     switch policy.notConverging {
     case .keepGoing: return .anotherRound
-    case .stopAnyway(let most): return rounds >= most ? .stopAnyway(rounds: rounds) : .anotherRound
-    case .giveUp(let most): return rounds >= most ? .giveUp(rounds: rounds) : .anotherRound
+    case .stopAnyway(let most):
+      return rounds >= most || isStalled ? .stopAnyway(rounds: rounds) : .anotherRound
+    case .giveUp(let most):
+      return rounds >= most || isStalled ? .giveUp(rounds: rounds) : .anotherRound
     }
   }
 
   private func size(_ random: inout SeededGenerator) -> UInt64 {
     random.once(in: 4) ? 0 : random.next() >> UInt64(random.below(64))
+  }
+
+  private func pace(_ random: inout SeededGenerator) -> DowntimePrediction.Pace {
+    var pace = DowntimePrediction.Pace()
+    pace.bandwidthBytesPerSecond = size(&random) >> 20
+    pace.deviceBytesPerSecond = size(&random) >> 20
+    pace.syncNanoseconds = size(&random) >> 30
+    pace.transitionNanoseconds = size(&random) >> 30
+    pace.answerNanoseconds = size(&random) >> 30
+    pace.comingBytes = size(&random) >> 20
+    return pace
   }
 
   @Test func `the stop decision is that of a plain model`() {
@@ -40,43 +82,49 @@ import Testing
       prediction.dirtyBytes = size(&random) >> 20
       prediction.heldBackBytes = size(&random) >> 20
       prediction.deviceBytes = size(&random) >> 20
-      prediction.bandwidthBytesPerSecond = size(&random) >> 20
-      prediction.syncNanoseconds = size(&random) >> 30
-      prediction.transitionNanoseconds = size(&random) >> 30
-      prediction.answerNanoseconds = size(&random) >> 30
+      prediction.fastest = pace(&random)
+      prediction.slowest = pace(&random)
       var policy = MigrationPolicy()
       policy.downtimeLimitNanoseconds = size(&random) >> 25
+      if random.once(in: 2) { prediction.devicesWithoutEstimate = ["nic0"] }
+      policy.unknownDeviceSize = random.once(in: 2) ? .lowerBoundDecides : .neverStops
       let limit = 1 + random.below(9)
       policy.notConverging =
         [.keepGoing, .stopAnyway(afterRounds: limit), .giveUp(afterRounds: limit)][random.below(3)]
       let rounds = 1 + random.below(12)
       let waits = random.once(in: 5)
+      let stalled = random.below(14)
       let decision = MigrationDecision.after(
-        rounds: rounds, prediction, waitsForInitialData: waits, policy: policy)
-      if let expected = naive(rounds: rounds, prediction, waits: waits, policy) {
+        rounds: rounds, stalledRounds: stalled, prediction, waitsForInitialData: waits,
+        policy: policy)
+      if let expected = naive(rounds: rounds, stalled, prediction, waits: waits, policy) {
         #expect(
           decision == expected, "\(TestSeed.reproduce(seed, filter: "FrontEndDecisionTests"))")
       }
-      seen["\(decision)".prefix(6).description, default: 0] += 1
+      seen["\(decision)".prefix(12).description, default: 0] += 1
     }
-    #expect(seen.count == 4 && seen.values.allSatisfy { $0 > 100 })
+    #expect(seen.count == 5 && seen.values.allSatisfy { $0 > 100 })
   }
 
   @Test func `nothing measured, or sizes past 64 bits, never look like a short downtime`() {
     var prediction = DowntimePrediction()
     prediction.dirtyBytes = 1
     #expect(prediction.totalNanoseconds == UInt64.max)
-    prediction.bandwidthBytesPerSecond = 1
+    prediction.fastest.bandwidthBytesPerSecond = 1
+    // One end alone is no promise.
+    #expect(prediction.highNanoseconds == UInt64.max && prediction.totalNanoseconds == UInt64.max)
+    prediction.slowest.bandwidthBytesPerSecond = 1
     prediction.dirtyBytes = UInt64.max
     prediction.deviceBytes = UInt64.max
     #expect(prediction.totalNanoseconds == UInt64.max)
     prediction.dirtyBytes = 0
     prediction.deviceBytes = 0
-    prediction.syncNanoseconds = UInt64.max
-    prediction.answerNanoseconds = 5
-    #expect(prediction.totalNanoseconds == UInt64.max)
-    prediction.syncNanoseconds = 0
-    #expect(prediction.totalNanoseconds == 5)
+    var pace = DowntimePrediction.Pace()
+    pace.syncNanoseconds = UInt64.max
+    pace.answerNanoseconds = 5
+    #expect(DowntimePrediction(pace).totalNanoseconds == UInt64.max)
+    pace.syncNanoseconds = 0
+    #expect(DowntimePrediction(pace).totalNanoseconds == 5)
   }
 
   @Test func `pinned pages wait for the end and are part of the prediction`() throws {

@@ -61,6 +61,32 @@ import Testing
     #expect(all.allSatisfy { $0.state == .running })
   }
 
+  @Test func `no device runs before the last one may be written to by its peers`() throws {
+    let plan = CallPlan()
+    let driver = DeviceStateDriver(devices: devices(plan), vm: .running)
+    try driver.vmStateChanged(.paused)
+    let before = plan.journal.count
+    try driver.vmStateChanged(.running)
+    #expect(
+      plan.journal[before...] == [
+        "a prepareToRun", "b prepareToRun", "c prepareToRun", "a run", "b run", "c run",
+      ])
+  }
+
+  @Test(arguments: [MigrationStatus.failed, .cancelled])
+  func `a VM that was paused stays so with its devices when its migration fails at the end`(
+    status: MigrationStatus
+  ) throws {
+    let all = devices(CallPlan())
+    let driver = DeviceStateDriver(devices: all, vm: .running)
+    try driver.vmStateChanged(.paused)
+    try driver.migrationStateChanged(.setup)
+    try driver.vmStateChanged(.finishMigrate)
+    try driver.migrationStateChanged(status)
+    try driver.vmStateChanged(.paused)
+    #expect(all.allSatisfy { $0.state == .stop }, "\(all.map(\.state))")
+  }
+
   @Test func `recovery reaches every device, also past one that does not come back`() throws {
     let plan = CallPlan()
     let all = devices(plan)

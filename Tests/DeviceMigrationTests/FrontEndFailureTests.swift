@@ -115,6 +115,7 @@ import Testing
     let aftermath = world.source.cancel(because: "by hand")
     #expect(aftermath.devices.count == 4 && aftermath.vcpusResumed)
     #expect(world.tracking.log.inFlightPageCount(for: consumerSeesAll) == 0)
+    world.tracking.log.removeConsumer(consumerSeesAll)
     #expect(world.leftovers == [])
     #expect(world.source.phase == .idle)
     #expect(throws: MigrationError.self) { try world.destination.receive(from: link.destination) }

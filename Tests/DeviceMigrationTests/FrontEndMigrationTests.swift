@@ -55,15 +55,22 @@ import Testing
 
   @Test func `a guest that is written to without end after its stop runs on at the source`() {
     let world = FrontEndWorld(seed: 7)
+    var latePasses: Int?
     world.onEvent = { [unowned world] event in
       guard !world.sourceMachine.isRunning, !world.destinationMachine.isRunning else { return }
-      if case .progress = event { world.reportLate(page: 2) }
+      if case .roundEnded(let round, _) = event, round.isFinal { latePasses = 0 }
+      if case .progress = event {
+        latePasses = latePasses.map { $0 + 1 }
+        world.reportLate(page: 2)
+      }
     }
     let errors = world.migrate()
     guard case .writtenAfterStop(pages: 1)? = errors.source?.cause else {
       Issue.record("\(errors.source as Any)")
       return
     }
+    // The guest stands still meanwhile.
+    #expect(latePasses == 8)
     #expect(world.leftovers == [])
     world.onEvent = nil
     #expect(world.migrate().source == nil)
@@ -111,6 +118,16 @@ import Testing
     #expect(world.source.report.devices[1].precopyBytes == 250)
     #expect(world.source.report.devices[1].stopCopyBytes == 50)
     #expect(world.source.report.devices[2].precopyBytes == 0)
+  }
+
+  /// It is a command to the firmware of some devices.
+  @Test func `the size of all that is left is asked once a round and device`() {
+    let world = FrontEndWorld(seed: 7)
+    #expect(world.migrate().source == nil)
+    let rounds = world.source.report.rounds.count
+    for device in world.sourceDevices {
+      #expect((1...rounds).contains(device.estimateCount), "\(device.name)")
+    }
   }
 
   @Test func `a one-way stream is written first and read later`() throws {

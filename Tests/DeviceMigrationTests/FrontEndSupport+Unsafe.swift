@@ -113,8 +113,14 @@ final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
   /// Given out in pre-copy at most; the rest is for stop-and-copy.
   var precopyLimit: Int
   var estimates = true
+  /// How many times it has new initial data when it is asked in PRE_COPY_P2P.
+  var lateInitialCount = 0
+  /// How often it was asked for the size of all that is left.
+  private(set) var estimateCount = 0
   /// A planted fault.
   var recoversInNameOnly = false
+  /// A planted fault: nothing more comes, and no end.
+  var runsDryInStopCopy = false
   /// Called when the device is about to lose what it may do: its last DMA.
   var lastDMA: (() -> Void)?
   private(set) var state = DeviceState.running
@@ -158,7 +164,9 @@ final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
     buffer.removeAll(keepingCapacity: true)
     guard state.isSaving else { return .drainedForNow }
     let limit = state == .stopCopy ? contents.count : min(precopyLimit, contents.count)
-    guard given < limit else { return state == .stopCopy ? .end : .drainedForNow }
+    guard given < limit else {
+      return state == .stopCopy && !runsDryInStopCopy ? .end : .drainedForNow
+    }
     let end = min(limit, given + min(byteCountMax, 120))
     buffer.append(contentsOf: contents[given..<end])
     given = end
@@ -166,11 +174,23 @@ final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
   }
 
   func pendingEstimate() -> PendingEstimate {
+    estimateCount += 1
     guard estimates else { return .unknown }
-    let precopy = state.isPrecopy ? max(0, min(precopyLimit, contents.count) - given) : 0
+    let precopy = precopyEstimate()
     return PendingEstimate(
-      precopyInitialBytes: state.isPrecopy ? UInt64(precopy) : nil, precopyDirtyBytes: nil,
-      stopCopyBytes: UInt64(contents.count - given))
+      precopyInitialBytes: precopy.precopyInitialBytes,
+      stopCopyBytes: UInt64(contents.count - given),
+      initialDataRestarted: precopy.initialDataRestarted)
+  }
+
+  func precopyEstimate() -> PendingEstimate {
+    guard estimates, state.isPrecopy else { return .unknown }
+    if state == .precopyP2P, lateInitialCount > 0 {
+      lateInitialCount -= 1
+      return PendingEstimate(precopyInitialBytes: 77, initialDataRestarted: true)
+    }
+    let precopy = max(0, min(precopyLimit, contents.count) - given)
+    return PendingEstimate(precopyInitialBytes: UInt64(precopy))
   }
 
   func enterP2P() throws(DeviceError) {
@@ -178,6 +198,12 @@ final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
     try call("enterP2P")
     guard interface.hasP2P, state != .stop else { return }
     move(state == .precopy ? .precopyP2P : .runningP2P)
+  }
+
+  func leaveP2P() throws(DeviceError) {
+    try call("leaveP2P")
+    if state == .precopyP2P { move(.precopy) }
+    if state == .runningP2P { move(.running) }
   }
 
   func beginStopCopy() throws(DeviceError) {
@@ -233,6 +259,8 @@ final class ScriptedDevice: MigratableDevice, @unchecked Sendable {
     return keeps ? .running : .reset(because: nil)
   }
 
+  var hasConfiguration: Bool { interface != .v1 }
+
   func saveConfiguration() throws(DeviceError) -> [UInt8]? {
     try call("saveConfiguration")
     return interface == .v1 ? nil : Array("configuration of \(name)".utf8)
@@ -254,6 +282,9 @@ final class ScriptedMachine: MigratingMachine, @unchecked Sendable {
   var state: [UInt8]
   /// As a VMM's notifier: called from inside the calls, when wired.
   var notifier: ((VMState) -> Void)?
+  var onResume: (() -> Void)?
+  var canThrottle = true
+  private(set) var throttledPercent = 0
 
   init(_ name: String, isRunning: Bool, state: [UInt8], plan: CallPlan) {
     self.name = name
@@ -276,8 +307,16 @@ final class ScriptedMachine: MigratingMachine, @unchecked Sendable {
 
   func resumeVCPUs() throws(MachineError) {
     try call("resumeVCPUs")
+    onResume?()
     isRunning = true
     notifier?(.running)
+  }
+
+  func throttleVCPUs(percent: Int) throws(MachineError) -> Bool {
+    try call("throttleVCPUs \(percent)")
+    guard canThrottle else { return false }
+    throttledPercent = percent
+    return true
   }
 
   func saveState() throws(MachineError) -> [UInt8] {

@@ -17,6 +17,7 @@ final class ScriptedTracking: GuestDirtyTracking {
     var written: Set<UInt64> = []
     var pinned: Set<UInt64> = []
     var blockers: [String] = []
+    var isBlind = false
   }
 
   init(plan: CallPlan, forgetsFinalSync: Bool = false) {
@@ -31,9 +32,15 @@ final class ScriptedTracking: GuestDirtyTracking {
   /// - Parameter pinned: held back until the final sync.
   func wrote(_ gpa: GPA, pinned: Bool = false) {
     state.withLock { state in
-      guard state.isOn else { return }
+      guard state.isOn, !state.isBlind else { return }
       _ = pinned ? state.pinned.insert(gpa.rawValue) : state.written.insert(gpa.rawValue)
     }
+  }
+
+  /// Sees nothing from here on, and says so with a mark that stays.
+  func loseSight(because reason: String) {
+    state.withLock { $0.isBlind = true }
+    log.markAllDirtyForGood(because: reason)
   }
 
   func startTracking() -> SyncReport {
@@ -168,7 +175,7 @@ final class FrontEndWorld: MigrationObserver {
     events.append(event)
     onEvent?(event)
     guard sourceMachine.isRunning, !destinationMachine.isRunning else { return }
-    for _ in 0..<writesPerEvent {
+    for _ in 0..<(writesPerEvent * (100 - sourceMachine.throttledPercent) / 100) {
       let page = random.below(sourceMemory.pageCount)
       write(page: page, pinned: page % 8 == 7)
     }
@@ -198,6 +205,7 @@ final class FrontEndWorld: MigrationObserver {
     if sourceMachine.isRunning { found.append("the source still runs") }
     if !destinationMachine.isRunning { found.append("the destination does not run") }
     if tracking.isOn { found.append("tracking is still on") }
+    if tracking.log.hasConsumers { found.append("the log has a reader still") }
     if !destinationMemory.canariesHold { found.append("a byte outside RAM was written") }
     return found
   }
@@ -208,6 +216,8 @@ final class FrontEndWorld: MigrationObserver {
     if !sourceMachine.isRunning { found.append("the source does not run") }
     if destinationMachine.isRunning { found.append("the destination runs") }
     if tracking.isOn { found.append("tracking is still on") }
+    if tracking.log.hasConsumers { found.append("the log has a reader still") }
+    if sourceMachine.throttledPercent > 0 { found.append("the source is throttled") }
     for device in sourceDevices where device.state != .running {
       found.append("\(device.name) at the source is in \(device.state)")
     }

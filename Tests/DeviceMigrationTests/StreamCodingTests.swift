@@ -41,7 +41,7 @@ import Testing
   @Test func `the layout of a stream's start and first section is the documented one`() throws {
     let bytes = try StreamScenario.bytes()
     #expect(Array(bytes[0..<8]) == Array("smudge\r\n".utf8))
-    #expect(Array(bytes[8..<12]) == [1, 0, 0, 0])
+    #expect(Array(bytes[8..<12]) == [2, 0, 0, 0])
     // hello, no flags, sequence 0.
     #expect(Array(bytes[16..<20]) == [1, 0, 0, 0])
     #expect(Array(bytes[24..<32]) == [UInt8](repeating: 0, count: 8))
@@ -65,6 +65,37 @@ import Testing
     #expect(pages.map(\.argument) == [first, first + 40 * 4096])
     #expect(pages.map(\.count) == [40, 24])
     #expect(pages.map(\.payloadByteCount) == [0, 24 * 4096])
+  }
+
+  @Test func `signs of life at every moment of a migration change nothing of what arrives`() {
+    let world = FrontEndWorld(seed: 73, pageCount: 64)
+    let sign = world.source.signOfLife
+    world.source.token = 0x1234_5678_9abc_def0
+    // Before there is a migration, while there is one, and after it.
+    sign.give()
+    world.onEvent = { _ in sign.give() }
+    let result = world.migrate()
+    #expect(result.source == nil && result.destination == nil)
+    #expect(world.differences == [])
+    #expect(world.destination.report.token == 0x1234_5678_9abc_def0)
+    let sent = world.source.report.streamBytes
+    sign.give()
+    #expect(world.source.report.streamBytes == sent)
+  }
+
+  @Test func `a sign of life is a section of its own number, and only where there is room`() throws
+  {
+    let world = FrontEndWorld(seed: 74, pageCount: 4)
+    world.writesPerEvent = 0
+    world.policy.notConverging = .stopAnyway(afterRounds: 1)
+    let sign = world.source.signOfLife
+    world.onEvent = { _ in sign.give() }
+    let link = MemoryLink(plan: world.plan, isBidirectional: false)
+    _ = try world.source.run(over: link.source)
+    // Taking it apart checks that the numbers have no gap.
+    let kinds = try RecordedStream(link.toDestination).sections.map(\.header.kind)
+    #expect(kinds.filter { $0 == .alive }.count > 3)
+    #expect(kinds.first == .hello && kinds.last == .complete)
   }
 
   @Test func `the check of a destination finds a byte outside RAM and a guest that runs`() throws {

@@ -1,5 +1,5 @@
 import Addressing
-import DeviceMigration
+@testable import DeviceMigration
 import GuestDirtyLog
 import TestSupport
 import Testing
@@ -86,10 +86,10 @@ import Testing
 
   @Test func `an unknown version and foreign bytes are named`() throws {
     var bytes = try StreamScenario.bytes()
-    bytes[8] = 2
+    bytes[8] = 3
     let sum = StreamBytes.checksum(Array(bytes[0..<12]))
     for byte in 0..<4 { bytes[12 + byte] = UInt8(truncatingIfNeeded: sum >> UInt32(8 * byte)) }
-    #expect(StreamScenario.load(bytes).streamError == .unknownVersion(2))
+    #expect(StreamScenario.load(bytes).streamError == .unknownVersion(3))
     #expect(
       StreamScenario.load(Array("GET / HTTP/1.1\r\n\r\n".utf8)).streamError == .notAStream)
   }
@@ -144,6 +144,31 @@ import Testing
     }
   }
 
+  @Test func `a page that the memory has and RAM has not is named and not touched`() throws {
+    var stream = try recorded()
+    let low = ArrayMemory(pageCount: 2).region
+    var hello = try #require(StreamHello(stream.sections[0].payload))
+    hello.regions = [StreamHello.Region(name: low.name, gpa: low.gpa)]
+    stream.setPayload(hello.encoded(), at: 0)
+    let world = FrontEndWorld(seed: 41, pageCount: 4)
+    world.destinationMemory.fill(page: 3, with: 77)
+    let before = ArrayMemory(pageCount: 4)
+    before.fill(page: 3, with: 77)
+    let destination = MigrationDestination(
+      machine: world.destinationMachine, memory: world.destinationMemory, regions: [low],
+      devices: world.destinationDevices)
+    let link = MemoryLink(plan: world.plan, isBidirectional: false)
+    link.toDestination = stream.encoded()
+    let error = #expect(throws: MigrationError.self) {
+      try destination.receive(from: link.destination)
+    }
+    guard case .stream(let reason)? = error?.cause, case .pageOutsideRAM = reason.reason else {
+      Issue.record("\(String(describing: error))")
+      return
+    }
+    #expect(!before.differingPages(world.destinationMemory).contains(3))
+  }
+
   @Test func `device sections that do not fit are named`() throws {
     #expect(
       try reason { $0.sections[$0.index(of: .deviceChunk)!].header.count = 4 }
@@ -181,9 +206,105 @@ import Testing
       Issue.record("a lost machine state was not missed")
       return
     }
+    let claimed = try reason { stream in
+      let complete = stream.index(of: .complete)!
+      var totals = stream.sections[complete].payload
+      totals[16] += 1
+      stream.setPayload(totals, at: complete)
+    }
+    guard case .totalsDiffer? = claimed else {
+      Issue.record("a chunk that never came was not missed: \(String(describing: claimed))")
+      return
+    }
     let bytes = try StreamScenario.bytes()
     let more = StreamScenario.load(bytes + [0])
     #expect(more.error != nil && more.isSound)
+  }
+
+  @Test func `a stream that leaves out a page, a region or a configuration is refused by name`()
+    throws
+  {
+    func sum(_ stream: RecordedStream) -> [UInt8] {
+      var pages: UInt64 = 0
+      var zeroPages: UInt64 = 0
+      for section in stream.sections.map(\.header) {
+        if section.kind == .pages { pages += UInt64(section.count) }
+        if section.kind == .zeroPages { zeroPages += UInt64(section.count) }
+      }
+      return [pages, zeroPages].flatMap { value in
+        (0..<8).map { UInt8(truncatingIfNeeded: value >> UInt64(8 * $0)) }
+      }
+    }
+    /// With totals that agree with what is left: a source that believes it has sent everything.
+    func found(_ change: (inout RecordedStream) -> Void) throws -> String {
+      let reason = try reason { stream in
+        change(&stream)
+        let complete = stream.index(of: .complete)!
+        let chunks = Array(stream.sections[complete].payload.dropFirst(16))
+        stream.setPayload(sum(stream) + chunks, at: complete)
+      }
+      guard case .totalsDiffer(let text)? = reason else { return "\(String(describing: reason))" }
+      return text
+    }
+    #expect(try found { $0.sections.removeAll { $0.header.kind == .zeroPages } }.contains("pages"))
+    #expect(
+      try found {
+        $0.sections.removeAll { $0.header.kind == .pages || $0.header.kind == .zeroPages }
+      }.contains("4 pages of RAM"))
+    let bare = try found { $0.sections.removeAll { $0.header.kind == .deviceConfiguration } }
+    #expect(bare.contains("configuration of device") && bare.contains("never came"), "\(bare)")
+    let last = try found {
+      $0.sections.remove(
+        at: $0.sections.lastIndex {
+          $0.header.kind == .deviceConfiguration
+        }!)
+    }
+    #expect(last.contains("configuration of device"), "\(last)")
+    // And the same surgery without a loss is taken.
+    #expect(try found { _ in } == "nil")
+  }
+
+  @Test func `signs of life may stand between any two sections before complete, and nowhere else`()
+    throws
+  {
+    let count = try recorded().sections.count
+    for index in 1..<(count - 1) {
+      #expect(
+        try reason { $0.sections.insert((StreamSection(.alive), []), at: index) } == nil,
+        "before section \(index)")
+    }
+    let late = try reason { $0.sections.append((StreamSection(.alive), [])) }
+    #expect(late != nil)
+    let early = try reason { $0.sections.insert((StreamSection(.alive), []), at: 0) }
+    #expect(early != nil)
+  }
+
+  @Test func `what a peer writes reaches no terminal as it is, and not at any length`() throws {
+    func refusal(_ change: (inout StreamHello) -> Void) throws -> String {
+      var stream = try recorded()
+      var hello = try #require(StreamHello(stream.sections[0].payload))
+      change(&hello)
+      stream.setPayload(hello.encoded(), at: 0)
+      let outcome = StreamScenario.load(stream.encoded())
+      return outcome.error.map { "\($0)" } ?? ""
+    }
+    let ram = ArrayMemory(pageCount: 4).region.gpa
+    let evil = "\u{1b}[2J\u{9b}31mverdict: equal\r\n\u{202e}\u{7f}\u{0}"
+    let text = try refusal { $0.regions = [StreamHello.Region(name: evil, gpa: ram)] }
+    #expect(text.contains("verdict: equal") && text.contains("\\u{1b}[2J"), "\(text)")
+    #expect(text.unicodeScalars.allSatisfy { $0.properties.generalCategory != .control })
+    #expect(!text.unicodeScalars.contains("\u{202e}"))
+    #expect(try refusal { $0.devices.append($0.devices[0]) }.contains("a device is there twice"))
+    #expect(try refusal { $0.regions.append($0.regions[0]) }.contains("RAM region is there twice"))
+    let long = try refusal { hello in
+      hello.regions = (0..<4000).map { index in
+        StreamHello.Region(
+          name: String(repeating: "x", count: 4000) + "\(index)",
+          gpa: AddressRange(first: GPA(UInt64(index) << 12), last: GPA(UInt64(index) << 12 + 4095)))
+      }
+    }
+    #expect(long.utf8.count < 2000, "\(long.utf8.count) bytes")
+    #expect(long.contains("more"), "\(long)")
   }
 
   @Test func `sections changed at random, with checksums that hold, never trap`() throws {

@@ -153,7 +153,7 @@ import Testing
     try tracker.regionAdded(RAMRegion(name: "ram", gpa: World.gpa(0, 1024)))
     let container = SplittingContainer()
     let id = try tracker.addContainer(container, addressSpace: .remapped)
-    let reader = try tracker.addConsumer("reader", startsDirty: false)
+    let reader = try tracker.log.addConsumer("reader", startsDirty: false)
     try tracker.iommuMap(id, World.iova(0, 1024), to: GPA(0), permissions: .readWrite)
     _ = tracker.startTracking()
     try tracker.iommuUnmap(id, World.iova(100, 924))

@@ -26,7 +26,7 @@ import Testing
 
     func take() {
       guard underWay == nil else { return }
-      let harvest = world.tracker.harvest(for: world.reader, pageCountMax: 1, runCountMax: 1)
+      let harvest = world.tracker.log.harvest(for: world.reader, pageCountMax: 1, runCountMax: 1)
       var content: [UInt64: UInt64] = [:]
       for run in harvest.runs {
         for page in (run.first.rawValue >> 12)...(run.last.rawValue >> 12) {
@@ -40,16 +40,16 @@ import Testing
       guard let sent = underWay else { return }
       underWay = nil
       world.copied.merge(sent.content) { $1 }
-      world.tracker.delivered(sent.harvest)
+      world.tracker.log.delivered(sent.harvest)
     }
 
     func putBack() {
       guard let sent = underWay else { return }
       underWay = nil
       if losesPutBack {
-        world.tracker.delivered(sent.harvest)
+        world.tracker.log.delivered(sent.harvest)
       } else {
-        world.tracker.putBack(sent.harvest)
+        world.tracker.log.putBack(sent.harvest)
       }
     }
 

@@ -20,8 +20,14 @@ final class GenerationMemory: SimulatedMemory {
     return true
   }
 
+  /// What is read is the number of the page, so that a reader knows where it was led.
   func read(into buffer: inout MutableRawSpan, at gpa: GPA) -> Bool {
-    gpa.rawValue + UInt64(buffer.byteCount) <= byteCount
+    guard gpa.rawValue + UInt64(buffer.byteCount) <= byteCount else { return false }
+    for offset in 0..<buffer.byteCount {
+      buffer.storeBytes(
+        of: UInt8(truncatingIfNeeded: gpa.rawValue >> 12), toByteOffset: offset, as: UInt8.self)
+    }
+    return true
   }
 
   func touch(_ gpa: GPA) {

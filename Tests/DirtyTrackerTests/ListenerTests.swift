@@ -11,7 +11,7 @@ import Testing
   @Test func `a commit removes before it adds, in whatever order it was told`() throws {
     let world = try World(.type1, pageCount: 16, space: .identity)
     let old = world.log.regions[0]
-    world.tracker.begin()
+    try world.tracker.begin()
     try world.tracker.regionAdded(RAMRegion(name: "ram", gpa: World.gpa(0, 8), isReadOnly: true))
     try world.tracker.regionAdded(RAMRegion(name: "more", gpa: World.gpa(8, 8)))
     world.tracker.regionUnchanged(old)
@@ -24,15 +24,20 @@ import Testing
     #expect(mappings.map(\.isWritable) == [false, true])
   }
 
-  @Test func `a region that can not be mapped is not added`() throws {
-    let world = try World(.type1, space: .identity)
+  @Test func `RAM that a container refuses stays in the log, for vCPUs write it`() throws {
+    let world = try World(.type1, space: .identity, startsDirty: false)
     world.faults.reset([.init(.map, ordinal: 1, errno: ContainerErrno.enomem)])
+    #expect(throws: TrackerError.self) {
+      try world.tracker.regionAdded(RAMRegion(name: "more", gpa: World.gpa(12, 4)))
+    }
     #expect(throws: TrackerError.self) {
       try world.tracker.regionAdded(RAMRegion(name: "more", gpa: World.gpa(20, 4)))
     }
-    #expect(world.log.regions.count == 1)
+    #expect(world.log.regions.count == 2)
     #expect(world.tracker.mappings(of: world.id).count == 1)
-    try world.tracker.regionAdded(RAMRegion(name: "more", gpa: World.gpa(20, 4)))
+    world.tracker.vcpuWrote(World.gpa(21))
+    #expect(world.dirty.contains(21))
+    try world.tracker.ramPopulated(World.gpa(20, 4))
     #expect(world.tracker.mappings(of: world.id).count == 2)
   }
 
@@ -140,6 +145,35 @@ import Testing
     }
     world.sync(isFinal: true)
     #expect(world.harvest() == [5])
+  }
+
+  @Test func `a tracker that stops leaves the held-back pages of another one on its log alone`()
+    throws
+  {
+    // Two trackers, whose only containers have the same number.
+    let world = try World(.type1Pinned)
+    let other = DirtyTracker(log: world.log, policy: TrackerPolicy())
+    let container = SimulatedType1(memory: world.memory, faults: world.faults)
+    let port = container.attachMediatedDevice("other")
+    let id = try other.addContainer(container, addressSpace: .remapped)
+    #expect(id == world.id)
+    world.map(0, 4, to: 4)
+    try other.iommuMap(id, World.iova(0, 4), to: GPA(8 << 12), permissions: .readWrite)
+    world.start()
+    _ = other.startTracking()
+    world.harvest()
+    world.write(1)
+    _ = port.touch(IOVA(2 << 12))
+    for _ in 0..<2 {
+      world.sync()
+      _ = other.sync(isFinal: false)
+    }
+    #expect(world.harvest().isEmpty && world.log.heldBackPageCount == 2)
+    _ = world.tracker.stopTracking()
+    // The log still has a reader, so what this tracker's container maps counts as written for it.
+    #expect(world.harvest() == [4, 5, 6, 7] && world.log.heldBackPageCount == 1)
+    _ = other.sync(isFinal: true)
+    #expect(world.harvest() == [10])
   }
 
   @Test func `adjacent mappings are asked for in one call`() throws {

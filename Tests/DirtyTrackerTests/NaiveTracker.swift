@@ -13,20 +13,10 @@ struct NaiveTracker {
   var written: Set<UInt64> = []
   var everWritable: Set<UInt64> = []
 
-  mutating func map(
-    _ page: UInt64, _ count: UInt64, to gpa: UInt64, _ permissions: Permissions, _ isDone: Bool
-  ) {
-    guard isDone else { return }
-    for offset in 0..<count {
-      mapped[page + offset] = Target(gpaPage: gpa + offset, permissions: permissions)
-      if permissions.contains(.write) { everWritable.insert(gpa + offset) }
-    }
-  }
-
-  mutating func unmap(_ page: UInt64, _ count: UInt64, _ isDone: Bool) {
-    guard isDone else { return }
-    for offset in 0..<count { mapped[page + offset] = nil }
-  }
+  /// The backend has said that it stopped half way: it may lack what the table holds.
+  var backendMayLack = false
+  /// The first promise of a refusal that was not held.
+  var problem: String?
 
   mutating func wrote(_ gpaPage: UInt64) { written.insert(gpaPage) }
   mutating func harvested(_ pages: Set<UInt64>) { written.subtract(pages) }

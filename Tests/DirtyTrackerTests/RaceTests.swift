@@ -10,9 +10,14 @@ import Testing
 @Suite struct RaceTests {
   /// Device writes, maps and unmaps, syncs and harvests in threads of their own. A page whose
   /// content is newer than what was copied must be dirty at the end.
-  @Test(arguments: ContainerKind.allCases)
-  func `no write is lost that races with unmaps, syncs and harvests`(kind: ContainerKind) throws {
-    let world = try World(kind, pageCount: 16)
+  /// - Parameter hasSmallSteps: syncs in the smallest steps there are, so that the other threads
+  ///   get in between any two.
+  @Test(arguments: ContainerKind.allCases, [false, true])
+  func `no write is lost that races with unmaps, syncs and harvests`(
+    kind: ContainerKind, hasSmallSteps: Bool
+  ) throws {
+    let pace = StepPace(fixedBounds: hasSmallSteps ? SteppedSession.smallest : nil)
+    let world = try World(kind, pageCount: 16, pace: pace)
     let tracker = world.tracker
     let id = world.id
     let log = world.log
@@ -23,7 +28,7 @@ import Testing
     world.start()
     let copied = Mutex<[UInt64: UInt64]>([:])
     @Sendable func copyDirty(fails: Bool = false) {
-      let harvest = tracker.harvest(for: reader, pageCountMax: 4, runCountMax: 8)
+      let harvest = tracker.log.harvest(for: reader, pageCountMax: 4, runCountMax: 8)
       for (index, run) in harvest.runs.enumerated() {
         // A send that fails does so half way: what it sent before is there, and counts for nothing.
         if fails, index > 0 { break }
@@ -32,23 +37,14 @@ import Testing
           copied.withLock { $0[page] = content }
         }
       }
-      if fails { tracker.putBack(harvest) } else { tracker.delivered(harvest) }
+      if fails { tracker.log.putBack(harvest) } else { tracker.log.delivered(harvest) }
     }
     let work: [@Sendable (inout SeededGenerator) -> Void] = [
       { random in _ = ports[random.below(ports.count)].touch(IOVA(random.below(8 as UInt64) << 12))
       },
       { random in _ = ports[random.below(ports.count)].touch(IOVA(random.below(8 as UInt64) << 12))
       },
-      { random in
-        let page = random.below(8 as UInt64)
-        if random.once(in: 3) {
-          try? tracker.iommuUnmap(id, World.iova(page, 1 + random.below(2 as UInt64)))
-        } else {
-          try? tracker.iommuMap(
-            id, World.iova(page), to: GPA(random.below(16 as UInt64) << 12),
-            permissions: .readWrite)
-        }
-      },
+      { random in World.mapOrUnmap(tracker, id, &random) },
       { _ in _ = tracker.sync(isFinal: false) },
       { random in copyDirty(fails: random.once(in: 3)) },
     ]

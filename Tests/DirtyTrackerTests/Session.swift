@@ -19,11 +19,14 @@ enum Session {
     case 0..<4:
       let gpa = random.below(world.pageCount - min(count, world.pageCount - 1))
       let permissions: Permissions = random.once(in: 5) ? .read : .readWrite
-      let isDone = world.map(page, count, to: gpa, permissions)
-      model.map(page, count, to: gpa, permissions, isDone)
-    case 4..<6: model.unmap(page, count, world.unmap(page, count))
+      let refusal = world.refusalToMap(page, count, to: gpa, permissions)
+      model.map(page, count, to: gpa, permissions, refusal, world)
+    case 4..<6:
+      model.unmap(page, count, world.refusalToUnmap(World.iova(page, count)), world)
     case 6:
-      if random.once(in: 4) { model.unmap(0, iovaPages, world.unmap(.wholeSpace)) }
+      if random.once(in: 4) {
+        model.unmap(0, iovaPages, world.refusalToUnmap(.wholeSpace), world)
+      }
     case 7..<13:
       let device = random.below(2)
       let written = world.write(page, device: device)

@@ -20,7 +20,7 @@ final class SplittingContainer: DMAContainer {
   private final class Log: DirtyLog {
     let name = "own log"
     let capabilities = DirtyLogCapabilities(
-      scope: .pinned, mayCrossHoles: true, mayCutMapping: false, canPeek: false)
+      scope: .pinned, mayCrossHoles: true, mayCutMapping: false, canPeek: false, granule: .page)
     func start(logging ranges: [IOVARange], pageSize: PageSize) {}
     func stop() {}
     func query(_ bitmap: inout QueryBitmap, clear: Bool) {}

@@ -12,19 +12,35 @@ enum ContainerKind: CaseIterable {
   /// A mediated device that pins what it writes.
   case type1Pinned
   case type1DeviceLog
+  /// Its log works in words of 4 pages, as pds does in words of 64.
+  case type1DeviceWords
+  /// Its log works in pages of 16 KiB, though it is asked in 4 KiB, as mlx5 may.
+  case type1DevicePages
   /// One device with a log, one without.
   case type1Mixed
   case iommufd
   /// Attached straight to the IOAS: nothing tracks.
   case iommufdNothing
   case iommufdDeviceLog
+  /// Words of 64 pages: all of this world's IOVA is one or two of them.
+  case iommufdDeviceWords
+
+  var granule: DirtyLogGranule {
+    switch self {
+    case .type1DeviceWords: DirtyLogGranule(pageCount: 4, pageSize: .fourKiB)
+    case .type1DevicePages: DirtyLogGranule(pageCount: 1, pageSize: PageSize(bytes: 16 << 10)!)
+    case .iommufdDeviceWords: .words(of: .fourKiB)
+    default: .page
+    }
+  }
 }
 
 /// One guest, one container, one reader that copies what it harvests.
 final class World {
+  let kind: ContainerKind
   let memory: GenerationMemory
   let faults = FaultPlan()
-  let log = GuestDirtyLog()
+  let log: GuestDirtyLog
   let tracker: DirtyTracker
   let container: any DMAContainer
   let ports: [SimulatedDevicePort]
@@ -41,39 +57,49 @@ final class World {
     space: ContainerAddressSpace = .remapped,
     policy: TrackerPolicy = TrackerPolicy(rearmPageCount: 2), rangeCountMax: Int = 2,
     omitting: Set<TrackerOmission> = [], record: EventRecord? = nil, startsDirty: Bool = true,
-    faultingFrom setup: [FaultPlan.Fault] = []
+    statesGranule: Bool = true, ignoresSecondStart: Bool = true,
+    faultingFrom setup: [FaultPlan.Fault] = [], pace: StepPace = StepPace(),
+    log: GuestDirtyLog = GuestDirtyLog(), hooks: HookedContainer.Hooks? = nil
   ) throws {
+    self.kind = kind
+    self.log = log
     self.pageCount = pageCount
     memory = GenerationMemory(pageCount: pageCount)
-    tracker = DirtyTracker(log: log, policy: policy, record: record, omitting: omitting)
-    (container, ports, deviceLog) = Self.container(kind, memory, faults, rangeCountMax)
+    tracker = DirtyTracker(
+      log: log, policy: policy, cpu: nil, record: record, omitting: omitting, pace: pace)
+    let deviceLog = SimulatedDeviceLog(
+      name: "device log", rangeCountMax: rangeCountMax, granule: kind.granule,
+      statesGranule: statesGranule, ignoresSecondStart: ignoresSecondStart, faults: faults)
+    let made: any DMAContainer
+    (made, ports, self.deviceLog) = Self.container(kind, memory, faults, deviceLog)
+    container = hooks.map { HookedContainer(made, $0) } ?? made
     let regionPages = pageCount / regionCount
     for index in 0..<regionCount {
       try tracker.regionAdded(
         RAMRegion(name: "ram\(index)", gpa: Self.gpa(index * regionPages, regionPages)))
     }
     id = try tracker.addContainer(container, addressSpace: space)
-    reader = try tracker.addConsumer("destination", startsDirty: startsDirty)
+    reader = try tracker.log.addConsumer("destination", startsDirty: startsDirty)
     faults.reset(setup)
   }
 
-  private static func container(
-    _ kind: ContainerKind, _ memory: GenerationMemory, _ faults: FaultPlan, _ rangeCountMax: Int
+  static func container(
+    _ kind: ContainerKind, _ memory: GenerationMemory, _ faults: FaultPlan,
+    _ deviceLog: SimulatedDeviceLog
   ) -> (any DMAContainer, [SimulatedDevicePort], SimulatedDeviceLog?) {
-    let deviceLog = SimulatedDeviceLog(
-      name: "device log", rangeCountMax: rangeCountMax, faults: faults)
     switch kind {
-    case .type1, .type1Pinned, .type1DeviceLog, .type1Mixed:
+    case .type1, .type1Pinned, .type1DeviceLog, .type1DeviceWords, .type1DevicePages, .type1Mixed:
       let type1 = SimulatedType1(memory: memory, faults: faults)
       switch kind {
       case .type1: return (type1, [type1.attachDevice("nic")], nil)
       case .type1Pinned: return (type1, [type1.attachMediatedDevice("mdev")], nil)
-      case .type1DeviceLog: return (type1, [type1.attachDevice("nic", log: deviceLog)], deviceLog)
+      case .type1DeviceLog, .type1DeviceWords, .type1DevicePages:
+        return (type1, [type1.attachDevice("nic", log: deviceLog)], deviceLog)
       default:
         let ports = [type1.attachDevice("nic", log: deviceLog), type1.attachDevice("disk")]
         return (type1, ports, deviceLog)
       }
-    case .iommufd, .iommufdNothing, .iommufdDeviceLog:
+    case .iommufd, .iommufdNothing, .iommufdDeviceLog, .iommufdDeviceWords:
       let ioas = SimulatedIOMMUFD(memory: memory, faults: faults)
       switch kind {
       case .iommufd:
@@ -99,12 +125,18 @@ final class World {
   func map(
     _ page: UInt64, _ count: UInt64 = 1, to gpaPage: UInt64, _ permissions: Permissions = .readWrite
   ) -> Bool {
+    refusalToMap(page, count, to: gpaPage, permissions) == nil
+  }
+
+  func refusalToMap(
+    _ page: UInt64, _ count: UInt64 = 1, to gpaPage: UInt64, _ permissions: Permissions = .readWrite
+  ) -> TrackerError? {
     do throws(TrackerError) {
       try tracker.iommuMap(
         id, Self.iova(page, count), to: GPA(gpaPage << 12), permissions: permissions)
-      return true
+      return nil
     } catch {
-      return false
+      return error
     }
   }
 
@@ -112,12 +144,14 @@ final class World {
   func unmap(_ page: UInt64, _ count: UInt64 = 1) -> Bool { unmap(Self.iova(page, count)) }
 
   @discardableResult
-  func unmap(_ range: IOVARange) -> Bool {
+  func unmap(_ range: IOVARange) -> Bool { refusalToUnmap(range) == nil }
+
+  func refusalToUnmap(_ range: IOVARange) -> TrackerError? {
     do throws(TrackerError) {
       try tracker.iommuUnmap(id, range)
-      return true
+      return nil
     } catch {
-      return false
+      return error
     }
   }
 
@@ -134,7 +168,7 @@ final class World {
   /// - Returns: the pages.
   @discardableResult
   func harvest(_ countMax: UInt64 = .max) -> Set<UInt64> {
-    let harvest = tracker.harvest(for: reader, pageCountMax: countMax, runCountMax: Int.max)
+    let harvest = tracker.log.harvest(for: reader, pageCountMax: countMax, runCountMax: Int.max)
     var pages: Set<UInt64> = []
     for run in harvest.runs {
       for page in (run.first.rawValue >> 12)...(run.last.rawValue >> 12) {
@@ -142,17 +176,11 @@ final class World {
         copied[page] = memory.generation(page)
       }
     }
-    tracker.delivered(harvest)
+    tracker.log.delivered(harvest)
     return pages
   }
 
-  var dirty: Set<UInt64> {
-    var pages: Set<UInt64> = []
-    for run in log.peek(for: reader, runCountMax: Int.max) {
-      pages.formUnion((run.first.rawValue >> 12)...(run.last.rawValue >> 12))
-    }
-    return pages
-  }
+  var dirty: Set<UInt64> { log.peek(for: reader, runCountMax: Int.max).pages }
 
   /// The last steps of a migration, the device stopped.
   /// - Returns: pages whose content the destination does not have.

@@ -1,5 +1,6 @@
 import Addressing
 import EventTrace
+import GuestDirtyLog
 import Foundation
 import Locking
 import TestSupport
@@ -91,9 +92,10 @@ import Testing
         for number in 1...3000 {
           // The payload tells the same as the slot, so that a mixture shows.
           record.append(
-            .consumerAdded(
-              consumer: UInt64(thread * 10_000 + number), name: "\(thread * 10_000 + number)",
-              startsDirty: false), at: UInt64(number))
+            .log(
+              .consumerAdded(
+                consumer: thread * 10_000 + number, name: "\(thread * 10_000 + number)",
+                fills: false)), at: UInt64(number))
         }
         counts.withLock { $0[thread] = 3000 }
       }
@@ -116,7 +118,8 @@ import Testing
   private func isConsistent(_ events: [RecordedEvent]) -> Bool {
     var last: [UInt64] = [0, 0]
     for (index, recorded) in events.enumerated() {
-      guard case .consumerAdded(let number, let name, false) = recorded.event, name == "\(number)",
+      guard case .log(.consumerAdded(let consumer, let name, false)) = recorded.event,
+        name == "\(consumer)", let number = UInt64(exactly: consumer),
         recorded.sequence == events[0].sequence + UInt64(index),
         recorded.timestampNanoseconds == number % 10_000,
         last[Int(number / 10_000)] < number

@@ -154,6 +154,91 @@ import Testing
       ])
   }
 
+  private static let iova = AddressRange(first: IOVA(0x1000), last: IOVA(0x2fff))
+  private static let mapped = "paddr=0x7000 size=8192"
+  private static let unmapped = "size=8192 unmapped_size=8192"
+  private static let aMap = FtraceEvent.Kind.map(iova: iova, gpaFirst: GPA(0x7000))
+  private static let anUnmap = FtraceEvent.Kind.unmap(iova: iova, unmappedByteCount: 8192)
+
+  @Test(arguments: [
+    // trace-cmd report, with and without the flags of newer versions.
+    (" 2.573341: map:                  IOMMU: iova=0x1000 - 0x3000 \(mapped)", aMap),
+    ("d.h1. 2.573341: unmap:\t IOMMU: iova=0x1000 - 0x3000 \(unmapped)", anUnmap),
+    // Before Linux 5.17 the size gives the end, and once it was hexadecimal.
+    ("....  2.573341: map: IOMMU: iova=0x1000 \(mapped)", aMap),
+    ("....  2.573341: unmap: IOMMU: iova=0x1000 \(unmapped)", anUnmap),
+    ("....  2.573341: map: IOMMU: iova=0x1000 paddr=0x7000 size=0x2000", aMap),
+    ("....  2.573341: unmap: IOMMU: iova=0x1000 size=0x2000 unmapped_size=0x2000", anUnmap),
+    // Kernels that say which device.
+    ("....  2.573341: map: IOMMU: dev=0000:00:03.0 iova=0x1000 - 0x3000 \(mapped)", aMap),
+    ("....  2.573341: unmap: IOMMU: iova=0x1000 - 0x3000 \(unmapped) dev=0000:00:03.0", anUnmap),
+    // perf script, with its period as well.
+    ("    2.573341: iommu:map: IOMMU: iova=0x1000 - 0x3000 \(mapped)", aMap),
+    (" 2.573341:        1    iommu:unmap: IOMMU: iova=0x1000 - 0x3000 \(unmapped)", anUnmap),
+  ])
+  func `each tool's way to write the events is read, with its time`(
+    line: String, kind: FtraceEvent.Kind
+  ) {
+    let (events, summary) = Self.read("dd-80   [000] " + line)
+    #expect(events.map(\.kind) == [kind])
+    #expect(events.map(\.timestampNanoseconds) == [2_573_341_000])
+    #expect(summary.badLineCount == 0 && summary.otherEventCount == 0)
+  }
+
+  @Test func `perf's nanoseconds are kept, and its lines without a time are read`() {
+    let fields = "iova=0x1000 - 0x3000 paddr=0x7000 size=8192"
+    let (events, _) = Self.read(
+      "dd 80 [000] 2.573341987: iommu:map: IOMMU: \(fields)\ndd 80 iommu:map: IOMMU: \(fields)")
+    #expect(events.map(\.timestampNanoseconds) == [2_573_341_987, 0])
+  }
+
+  @Test func `half a file of trace-cmd lines is not dropped in silence`() {
+    var text = ""
+    for page in 1...300 {
+      let first = String(page * 2, radix: 16)
+      let end = String(page * 2 + 1, radix: 16)
+      let range = "iova=0x\(first)000 - 0x\(end)000"
+      text += "a-1 [000] ..... 1.0: map: IOMMU: \(range) paddr=0x0 size=4096\n"
+      text += "a-1 [000] 1.0: unmap:                IOMMU: \(range) size=4096 unmapped_size=4096\n"
+    }
+    let (events, summary) = Self.read(text)
+    #expect(events.count == 600 && summary.mapCount == 300 && summary.unmapCount == 300)
+    #expect(summary.badLineCount == 0 && summary.otherEventCount == 0)
+  }
+
+  @Test(arguments: [
+    "a-1 [000] ..... 1.0: map: IOMMU: begin 0x1000 for 4096",
+    "a-1 [000] ..... 1.0: map: IOMMU: iova=0x1000 iova=0x1000 paddr=0x0 size=4096",
+    "a-1 [000] ..... 1.0: unmap: IOMMU: iova=0x1000 size=4096",
+    "a-1 [000] ..... 1.0: map: IOMMU: iova=4096 paddr=0x0 size=4096",
+    "a-1 [000] ..... 1.0: map: something IOMMU: iova=0x1000 paddr=0x0 size=4096",
+    "a 1 [000] 1.0: iommu:unmap: of IOMMU: what",
+  ])
+  func `a map or unmap in a shape that is not known is a bad line, never another event`(
+    line: String
+  ) {
+    let (events, summary) = Self.read(line)
+    #expect(events.isEmpty && summary.otherEventCount == 0)
+    #expect(summary.badLineCount == 1)
+    #expect(summary.notes == [FtraceNote(kind: .notUnderstood, line: 1)])
+  }
+
+  @Test func `events of other names are others, though they end in map or name an IOMMU`() {
+    let (events, summary) = Self.read(
+      """
+      a-1 [000] ..... 1.0: dma_map: IOMMU: iova=0x1000 paddr=0x0 size=4096
+      a-1 [000] ..... 1.0: io_page_fault: IOMMU:e1000e 0000:00:03.0 iova=0x0 flags=0x0000
+      a-1 [000] ..... 1.0: map: of something else
+      """)
+    #expect(events.isEmpty && summary.otherEventCount == 3 && summary.badLineCount == 0)
+  }
+
+  @Test func `what trace-cmd says before the events is no bad line, and what it lost is counted`() {
+    let (_, summary) = Self.read("cpus=2\nCPU 1 is empty\nCPU:0 [30 EVENTS DROPPED]\n")
+    #expect(summary.badLineCount == 0 && summary.otherEventCount == 0)
+    #expect(summary.lostEventCount == 30)
+  }
+
   @Test func `notes and lines are bounded`() {
     let text = String(repeating: "garbage\n", count: 500) + String(repeating: "x", count: 100_000)
     let (_, summary) = FtraceImporter.read(Array(text.utf8), noteCountMax: 10)

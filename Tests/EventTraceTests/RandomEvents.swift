@@ -1,11 +1,13 @@
 import Addressing
 import EventTrace
+import Snapshot
+import GuestDirtyLog
 import TestSupport
 
 /// Events of every kind, with values from the ends of their ranges too.
 struct RandomEvents {
   /// Numbers `make` understands: one a kind.
-  static let kindCount = 36
+  static let kindCount = 45
 
   var random: SeededGenerator
 
@@ -48,18 +50,19 @@ struct RandomEvents {
   mutating func flag() -> Bool { random.once(in: 2) }
   mutating func id() -> UInt16 { UInt16(truncatingIfNeeded: random.next()) }
 
-  mutating func region() -> TraceRegion {
-    TraceRegion(
+  mutating func region() -> RAMRegion {
+    RAMRegion(
       name: text(), gpa: range(GPA.self), hvaFirst: flag() ? HVA(number()) : nil, node: count(),
       isReadOnly: flag())
   }
 
   mutating func log() -> TraceLog {
     TraceLog(
-      name: text(), scope: UInt8(truncatingIfNeeded: random.next()),
+      name: text(), identity: number(), scope: UInt8(truncatingIfNeeded: random.next()),
       pageSizes: PageSizeSet(mask: number()), queryBitmapByteCountMax: number(),
       mayCrossHoles: flag(), mayCutMapping: flag(), canPeek: flag(), rangeCountMax: count(),
-      isAskedAfterUnmap: flag())
+      isAskedAfterUnmap: flag(), granulePageCount: 1 << random.below(21 as UInt64),
+      granulePageSize: PageSize(bytes: 4096 << random.below(51 as UInt64)) ?? .fourKiB)
   }
 
   mutating func logs() -> [TraceLog] { (0..<random.below(4)).map { _ in log() } }
@@ -72,18 +75,12 @@ struct RandomEvents {
       logs: logs())
   }
 
-  mutating func mapping() -> Mapping {
-    Mapping(
-      iova: AddressRange(first: IOVA(number() & ~1), last: IOVA(.max)), gpaFirst: GPA(0),
-      permissions: [.read, .write, .readWrite][random.below(3)],
-      generation: Generation(number()))
-  }
-
   mutating func failure() -> TraceFailure? {
     flag()
       ? nil
       : TraceFailure(
-        errno: Int32(truncatingIfNeeded: random.next()), isPartial: flag(), detail: text())
+        errno: Int32(truncatingIfNeeded: random.next()), isPartial: flag(), isGone: flag(),
+        detail: text())
   }
 
   mutating func answer() -> BackendAnswer {
@@ -91,7 +88,7 @@ struct RandomEvents {
       container: id(), log: flag() ? id() : nil,
       call: BackendAnswer.Call.allCases[random.below(BackendAnswer.Call.allCases.count)],
       range: flag() ? range(IOVA.self) : nil, unmappedByteCount: number(), dirty: runs(IOVA.self),
-      failure: failure())
+      cleanCallCountBefore: number(), failure: failure())
   }
 
   mutating func next() -> TrackerEvent { make(random.below(Self.kindCount)) }
@@ -134,27 +131,62 @@ struct RandomEvents {
     case 19:
       .unmappedByVMM(
         container: id(), iova: range(IOVA.self),
-        answer: flag() ? UnmapAnswer(window: range(IOVA.self), dirty: runs(IOVA.self)) : nil)
-    case 20: .translationsReplayed(container: id(), (0..<random.below(5)).map { _ in mapping() })
+        answer: flag()
+          ? UnmapAnswer(
+            window: range(IOVA.self), pageSize: flag() ? .twoMiB : .fourKiB,
+            dirty: runs(IOVA.self))
+          : nil)
+    case 20: .ramAdded(region())
     case 21: .addressSpaceSwitched(container: id(), isIdentity: flag())
     case 22:
       .deviceWrote(
         container: id(), iova: range(IOVA.self), since: flag() ? Generation(number()) : nil)
-    case 23: .vcpuWrote(range(GPA.self))
-    case 24: .vcpuCollected(runs(GPA.self), failure: failure())
+    case 23: .ramRemoved(region())
+    case 24: .ramGone(container: id(), range(GPA.self))
     case 25: .synced(isFinal: flag())
     case 26: .answered(answer())
-    case 27: .consumerAdded(consumer: number(), name: text(), startsDirty: flag())
-    case 28: .consumerRemoved(consumer: number())
+    case 27: .startBegan(container: id(), paysOwed: flag())
+    case 28:
+      .syncBegan(container: id(), range: range(IOVA.self), isFinal: flag(), asks: flag())
     case 29:
-      .harvested(
-        consumer: number(), number: number(), pageCountMax: number(), runCountMax: number())
-    case 30: .delivered(consumer: number(), number: number())
-    case 31: .putBack(consumer: number(), number: number())
-    case 32: .putBackAll(consumer: number())
-    case 33: .allMarkedDirty(reason: text())
-    case 34: .allDirtyReset
-    default: .everythingMarked
+      .stopBegan(container: id(), TraceStop(marksForReaders: flag(), isRemoval: flag()))
+    case 30:
+      .stepped(
+        container: id(), windowByteCountMax: number(), mappingCountMax: number(),
+        pageCountMax: number())
+    case 31: .courseEnded(container: id())
+    default: .log(makeEntry(kind))
+    }
+  }
+
+  private mutating func small() -> Int { Int(random.next() >> 1) }
+
+  mutating func source() -> DirtySource {
+    let container = ContainerID(id())
+    let sources: [DirtySource] = [
+      .vcpu, .deviceQuery(container), .unmap(container), .conservative(nil),
+      .conservative(container), .putBack,
+    ]
+    return sources[random.below(sources.count)]
+  }
+
+  private mutating func makeEntry(_ kind: Int) -> DirtyLogEntry {
+    switch kind {
+    case 32: return .regionAdded(region())
+    case 33: return .regionRemoved(at: GPA(number()))
+    case 34: return .consumerAdded(consumer: small(), name: text(), fills: flag())
+    case 35: return .shareAdded(consumer: small(), region: GPA(number()))
+    case 36:
+      let ends = [small(), small()].sorted()
+      return .othersKept(except: small(), region: GPA(number()), blocks: ends[0]..<ends[1])
+    case 37: return .consumerRemoved(consumer: small())
+    case 38: return .marked(by: source(), flag() ? [range(GPA.self)] : runs(GPA.self))
+    case 39: return .taken(consumer: small(), harvest: number(), runs(GPA.self))
+    case 40: return .departed(consumer: small(), harvest: number(), pageCount: number())
+    case 41: return .delivered(consumer: small(), harvest: number())
+    case 42: return .putBack(consumer: small(), harvest: number())
+    case 43: return .allMarkedDirty(because: text())
+    default: return .allDirtyReset
     }
   }
 }

@@ -24,7 +24,7 @@ final class Machine {
   func guestUnmaps(_ iova: IOVARange) throws(TrackerError) { try tracker.iommuUnmap(nic, iova) }
 
   func beginMigration() throws(GuestDirtyLogError) -> ConsumerID {
-    let reader = try tracker.addConsumer("migration", startsDirty: true)
+    let reader = try tracker.log.addConsumer("migration", startsDirty: true)
     for note in tracker.startTracking().notes { print(note) }
     return reader
   }
@@ -34,13 +34,13 @@ final class Machine {
   func sendRound(_ reader: ConsumerID, isFinal: Bool, send: ([GPARange]) -> Bool) -> Bool {
     for note in tracker.sync(isFinal: isFinal).notes { print(note) }
     while true {
-      let harvest = tracker.harvest(for: reader, pageCountMax: 4096, runCountMax: 1024)
+      let harvest = tracker.log.harvest(for: reader, pageCountMax: 4096, runCountMax: 1024)
       if harvest.pageCount == 0 { return true }
       guard send(harvest.runs) else {
-        tracker.putBack(harvest)
+        tracker.log.putBack(harvest)
         return false
       }
-      tracker.delivered(harvest)
+      tracker.log.delivered(harvest)
     }
   }
 }

@@ -46,7 +46,7 @@ import Testing
     var query = try Self.answer()
     _ = table.withPacked(from: IOVA(0), through: IOVA(UInt64.max), countMax: 9) { leaves in
       let (count, left) = log.moveLines(
-        &query, through: leaves, by: .deviceQuery(Self.container))
+        &query, through: leaves, by: .deviceQuery(Self.container), at: .none)
       #expect(count.dirtyPages == 6 && count.newlyDirtyPages == 6 && left == 1)
     }
     let rest = query.dirtyCount
@@ -71,7 +71,7 @@ import Testing
       let before = query.dirtyCount
       _ = table.withPacked(from: IOVA(0), through: IOVA(UInt64.max), countMax: 9) { leaves in
         let (count, left) = log.moveLines(
-          &query, through: leaves, by: .deviceQuery(Self.container))
+          &query, through: leaves, by: .deviceQuery(Self.container), at: .none)
         #expect(count.dirtyPages == 0 && left == 4)
       }
       let after = query.dirtyCount
@@ -82,11 +82,12 @@ import Testing
   @Test func `without memory to hold lines back they stay in the answer`() throws {
     // Enough for the one bitmap that each region has.
     let log = try Self.log(RegionTests.Scarce(left: 1))
+    let holder = log.makeHolder(for: Self.container)
     _ = try log.addConsumer("reader", startsDirty: false)
     let table = try Self.table()
     var query = try Self.answer()
     _ = table.withPacked(from: IOVA(0), through: IOVA(UInt64.max), countMax: 9) { leaves in
-      let (count, left) = log.moveLinesToHeldBack(&query, through: leaves, for: Self.container)
+      let (count, left) = log.moveLinesToHeldBack(&query, through: leaves, for: holder)
       #expect(count.dirtyPages == 0 && left == 4)
     }
     let rest = query.dirtyCount

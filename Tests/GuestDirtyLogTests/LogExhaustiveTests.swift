@@ -20,7 +20,7 @@ import Testing
     .harvest(1, pageCountMax: 2, runCountMax: 4), .delivered(0), .putBack(0), .putBack(1),
     .removeRegion(2), .addRegion(high), .addConsumer(1, startsDirty: false), .removeConsumer(1),
     .holdBack(held, dirty: [IOVARange(first: IOVA(4096), byteCount: 1)!], ContainerID(0)),
-    .settle(ContainerID(0)),
+    .holdBackRange(first: 2, last: 4, ContainerID(0)), .settle(ContainerID(0)),
   ]
 
   /// Runs a sequence in a world of four pages.

@@ -13,7 +13,9 @@ import Testing
     let seed = TestSeed.seed(default: 31)
     var generator = SeededGenerator(seed: seed)
     for _ in 0..<60 {
-      var pair = LogPair(nodeCount: generator.once(in: 2) ? 1 : 3)
+      var pair = LogPair(
+        nodeCount: generator.once(in: 2) ? 1 : 3,
+        limits: generator.once(in: 2) ? HoldLimits() : Self.smallHolds(&generator))
       for _ in 0..<60 {
         let step = Self.step(&generator, pair)
         guard try pair.apply(step), pair.agrees else {
@@ -25,7 +27,9 @@ import Testing
     }
   }
 
-  @Test(arguments: [LogFault.losesLastPageOfMark, .losesPutBack])
+  @Test(arguments: [
+    LogFault.losesLastPageOfMark, .losesLastPageOfHeldRange, .losesPutBack, .sharesHolders,
+  ])
   func `the comparison notices a log that loses pages`(_ fault: LogFault) throws {
     var generator = SeededGenerator(seed: 32)
     var isCaught = false
@@ -50,6 +54,31 @@ import Testing
     let before = pairs.0.log.stateDigest()
     try pairs.0.log.addRegion(RAMRegion(name: "more", gpa: LogPair.range(1 << 30, 1 << 30)))
     #expect(pairs.0.log.stateDigest() != before)
+  }
+
+  /// So little under one hold that nearly everything takes several.
+  static func smallHolds(_ generator: inout SeededGenerator) -> HoldLimits {
+    var limits = HoldLimits()
+    limits.blockCount = 1
+    limits.lineCount = 1 + generator.below(2 as UInt64)
+    limits.pageCount = 1 + generator.below(9 as UInt64)
+    limits.runCount = 1 + generator.below(3)
+    return limits
+  }
+
+  @Test func `what is done under one hold of a lock changes nothing in the end`() throws {
+    let seed = TestSeed.seed(default: 34)
+    let again = TestSeed.reproduce(seed, filter: "LogModelTests")
+    var generators = (SeededGenerator(seed: seed), SeededGenerator(seed: seed))
+    var sizes = SeededGenerator(seed: seed &+ 1)
+    for _ in 0..<12 {
+      var pairs = (LogPair(), LogPair(limits: Self.smallHolds(&sizes)))
+      for step in 0..<100 {
+        _ = try pairs.0.apply(Self.step(&generators.0, pairs.0))
+        _ = try pairs.1.apply(Self.step(&generators.1, pairs.1))
+        #expect(pairs.0.log.stateDigest() == pairs.1.log.stateDigest(), "step \(step), \(again)")
+      }
+    }
   }
 
   static let names = ["low", "high", "line", "far"]
@@ -99,7 +128,7 @@ import Testing
     let container = ContainerID(UInt16(generator.below(2)))
     let consumer = generator.below(4)
     let place = max(0, pair.harvests.count - 1 - generator.below(4))
-    switch generator.below(22) {
+    switch generator.below(23) {
     case 0, 1, 2:
       let first = page(&generator)
       return .mark(first: first, last: first + generator.below(90), source)
@@ -122,6 +151,9 @@ import Testing
     case 16: return .delivered(place)
     case 17: return .putBack(place)
     case 18: return generator.once(in: 2) ? .putBackAll(consumer) : .delivered(place)
+    case 19:
+      let first = page(&generator)
+      return .holdBackRange(first: first, last: first + generator.below(90), container)
     default:
       return .harvest(
         consumer, pageCountMax: generator.below(300), runCountMax: generator.below(12))

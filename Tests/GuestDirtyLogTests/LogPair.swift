@@ -8,6 +8,7 @@ enum LogStep {
   case merge(first: UInt64, bits: [UInt64], DirtySource)
   case scatter([Mapping], dirty: [IOVARange], DirtySource)
   case holdBack([Mapping], dirty: [IOVARange], ContainerID)
+  case holdBackRange(first: UInt64, last: UInt64, ContainerID)
   case settle(ContainerID)
   case release(ContainerID)
   case drop(ContainerID)
@@ -25,7 +26,11 @@ enum LogStep {
 }
 
 /// What a faulty log would do, to show that the comparison notices.
-enum LogFault { case none, losesLastPageOfMark, losesPutBack }
+enum LogFault {
+  case none, losesLastPageOfMark, losesLastPageOfHeldRange, losesPutBack
+  /// Two trackers hold back under one name.
+  case sharesHolders
+}
 
 /// The log and its model, taken through the same steps. Consumers are named by small numbers.
 struct LogPair {
@@ -34,9 +39,16 @@ struct LogPair {
   var ids: [Int: ConsumerID] = [:]
   var harvests: [(consumer: Int, harvest: Harvest)] = []
   var fault = LogFault.none
+  /// By what the model calls them. All hold for a container of the same number, as those of two
+  /// trackers may.
+  private var holders: [ContainerID: HolderID] = [:]
 
-  init(workers: any NodeWorkers = InlineNodeWorkers(), nodeCount: Int = 1) {
-    log = GuestDirtyLog(topology: FakeTopology(nodeCount: nodeCount), workers: workers)
+  init(
+    workers: any NodeWorkers = InlineNodeWorkers(), nodeCount: Int = 1,
+    limits: HoldLimits = HoldLimits()
+  ) {
+    log = GuestDirtyLog(
+      topology: FakeTopology(nodeCount: nodeCount), workers: workers, limits: limits)
   }
 
   static func range(_ first: UInt64, _ last: UInt64) -> GPARange {
@@ -48,7 +60,7 @@ struct LogPair {
   mutating func apply(_ step: LogStep) throws -> Bool {
     switch step {
     case .mark, .merge, .scatter, .everything: return try applyMark(step)
-    case .holdBack, .settle, .release, .drop: return try applyHeld(step)
+    case .holdBack, .holdBackRange, .settle, .release, .drop: return try applyHeld(step)
     case .harvest, .delivered, .putBack, .putBackAll: return applyHarvest(step)
     case .addRegion(let region):
       let isTaken = (try? log.addRegion(region)) != nil
@@ -97,20 +109,32 @@ struct LogPair {
     }
   }
 
+  private mutating func holder(_ name: ContainerID) -> HolderID {
+    let key = fault == .sharesHolders ? ContainerID(0) : name
+    if let holder = holders[key] { return holder }
+    let holder = log.makeHolder(for: ContainerID(9))
+    holders[key] = holder
+    return holder
+  }
+
   private mutating func applyHeld(_ step: LogStep) throws -> Bool {
     switch step {
     case .holdBack(let mappings, let dirty, let container):
       let query = try Self.query(mappings, dirty)
-      return log.holdBack(query, through: mappings.span, for: container)
+      return log.holdBack(query, through: mappings.span, for: holder(container))
         == model.holdBack(NaiveDirtyLog.behind(query, mappings), for: container)
+    case .holdBackRange(let first, let last, let container):
+      let end = fault == .losesLastPageOfHeldRange && last > first ? last - 1 : last
+      return log.holdBack(Self.range(first, end), for: holder(container))
+        == model.holdBack(Array(first...last), for: container)
     case .settle(let container):
-      return log.settleHeldBack(for: container, by: .deviceQuery(container))
+      return log.settleHeldBack(for: holder(container), by: .deviceQuery(container))
         == model.settle(container, by: .deviceQuery(container))
     case .release(let container):
-      return log.releaseHeldBack(for: container, by: .unmap(container))
+      return log.releaseHeldBack(for: holder(container), by: .unmap(container))
         == model.release(container, by: .unmap(container))
     case .drop(let container):
-      log.dropHeldBack(for: container)
+      log.dropHeldBack(for: holder(container))
       model.drop(container)
       return true
     default: return false

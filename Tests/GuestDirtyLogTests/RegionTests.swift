@@ -64,8 +64,14 @@ import Testing
   final class Scarce: NUMATopology {
     let nodeCount = 2
     let left: Int
-    init(left: Int) { self.left = left }
-    func allocator(onNode node: Int) -> any BitmapAllocator { LimitedAllocator(left: left) }
+    let onNode1: Int
+    init(left: Int, onNode1: Int? = nil) {
+      self.left = left
+      self.onNode1 = onNode1 ?? left
+    }
+    func allocator(onNode node: Int) -> any BitmapAllocator {
+      LimitedAllocator(left: node == 1 ? onNode1 : left)
+    }
   }
 
   @Test func `without memory for its bitmaps a region or a consumer is refused whole`() throws {
@@ -81,6 +87,21 @@ import Testing
     }
     log.checkInvariants()
     #expect(log.dirtyPageCount(for: first) == 100)
+  }
+
+  @Test func `a consumer that the second region has no memory for leaves nothing in the first`()
+    throws
+  {
+    let log = GuestDirtyLog(topology: Scarce(left: 3, onNode1: 1))
+    try log.addRegion(Self.region("low", 0, 99, node: 0))
+    try log.addRegion(Self.region("high", 100, 199, node: 1))
+    let first = try log.addConsumer("first", startsDirty: true)
+    #expect(throws: GuestDirtyLogError.self) {
+      _ = try log.addConsumer("second", startsDirty: false)
+    }
+    log.checkInvariants()
+    log.mark(GPARange(first: GPA(0), last: GPA(4095)), by: .vcpu)
+    #expect(log.dirtyPageCount(for: first) == 200)
   }
 
   @Test func `pages in flight of RAM that was removed make everything dirty when put back`() throws

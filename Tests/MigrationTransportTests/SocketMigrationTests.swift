@@ -86,7 +86,7 @@ import Testing
     #expect(outcome() == nil)
     #expect(here.isSame(there))
     #expect(report.totals.zeroPages + report.totals.pages == 1536)
-    #expect(report.prediction?.bandwidthBytesPerSecond ?? 0 > 0)
+    #expect(report.prediction?.slowest.bandwidthBytesPerSecond ?? 0 > 0)
   }
 
   @Test func `memory arrives over a pipe, one way`() throws {

@@ -20,6 +20,13 @@ extension ByteChannel {
     return result
   }
 
+  /// What one read gives.
+  func receiveSome(_ count: Int) throws(ChannelError) -> [UInt8] {
+    var part = [UInt8](repeating: 0, count: count)
+    let read = try receive(into: &part)
+    return Array(part[0..<read])
+  }
+
   private func receive(into part: inout [UInt8]) throws(ChannelError) -> Int {
     var span = part.mutableSpan
     var bytes = unsafe span.mutableBytes
@@ -80,6 +87,20 @@ enum Descriptors {
     var pair: [Int32] = [-1, -1]
     precondition(unsafe Glibc.pipe(&pair) == 0)
     return (pair[0], pair[1])
+  }
+
+  /// The smallest pipe there is: one page.
+  static func shrink(_ pipe: Int32) {
+    let setPipeSize: Int32 = 1031
+    precondition(fcntl(pipe, setPipeSize, 4096) == 4096)
+  }
+
+  /// From which something comes as soon as a file is made in the folder.
+  static func watch(_ folder: String) -> Int32 {
+    let descriptor = inotify_init1(Int32(IN_CLOEXEC))
+    let watch = unsafe inotify_add_watch(descriptor, folder, UInt32(IN_CREATE))
+    precondition(watch >= 0)
+    return descriptor
   }
 
   /// A path nobody else has.

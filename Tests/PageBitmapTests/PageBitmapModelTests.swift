@@ -85,9 +85,12 @@ extension KernelTests {
       _ generator: inout SeededGenerator
     ) -> Bool {
       var runs: [PageRun] = []
+      let pageCountMax = UInt64.random(in: 1..<900, using: &generator)
+      let runCountMax = Int.random(in: 1..<9, using: &generator)
       let next = bitmap.takeRuns(
-        from: first, pageCountMax: UInt64.random(in: 1..<900, using: &generator), into: &runs,
-        runCountMax: Int.random(in: 1..<9, using: &generator))
+        from: first, pageCountMax: pageCountMax, into: &runs, runCountMax: runCountMax)
+      let taken = runs.reduce(0) { $0 + ($1.last - $1.first + 1) }
+      if taken > pageCountMax || runs.count > runCountMax { return false }
       for run in runs {
         for page in run.first...run.last {
           if model.pages.remove(page) == nil { return false }
@@ -112,6 +115,51 @@ extension KernelTests {
       #expect(throws: PageBitmapError.tooManyPages(1 << 41, limit: Limits.bitmapPageCountMax)) {
         _ = try PageBitmap(pageCount: 1 << 41)
       }
+    }
+
+    @Test func `runs taken a few lines at a time are the same, and each time no more is looked at`()
+      throws
+    {
+      let seed = TestSeed.seed(default: 17)
+      let again = Comment(rawValue: TestSeed.reproduce(seed, filter: "PageBitmapModelTests"))
+      var random = SeededGenerator(seed: seed)
+      for _ in 0..<60 {
+        let pageCount: UInt64 = random.once(in: 2) ? 3000 : 200_000
+        var bitmap = try PageBitmap(pageCount: pageCount)
+        var dirty = Set<UInt64>()
+        for _ in 0..<random.below(60) {
+          let first = random.below(pageCount)
+          let last = min(
+            pageCount - 1, first + random.below(random.once(in: 6) ? 3000 : 4 as UInt64))
+          _ = bitmap.insert(first: first, last: last)
+          dirty.formUnion(first...last)
+          // Leaves lines that are zero and not known to be.
+          if random.once(in: 2) {
+            bitmap.remove(first: first, last: last)
+            dirty.subtract(first...last)
+          }
+        }
+        let lines = 1 + random.below(5 as UInt64)
+        var taken = Set<UInt64>()
+        var next: UInt64? = 0
+        while let page = next {
+          let expected = bitmap.nextMarked(from: page)
+          var runs: [PageRun] = []
+          next = bitmap.takeRuns(
+            from: page, pageCountMax: 1 + random.below(700 as UInt64), into: &runs,
+            runCountMax: 1 + random.below(9), lineCountMax: lines)
+          for run in runs { taken.formUnion(run.first...run.last) }
+          let end = PageBitmap.end(ofLines: lines, from: expected ?? page)
+          #expect(runs.allSatisfy { $0.first < end }, again)
+          #expect(bitmap.nextDirty(from: page, before: end).map { $0 >= next ?? 0 } ?? true, again)
+          bitmap.checkInvariants()
+        }
+        #expect(taken == dirty, again)
+        let isEmpty = bitmap.isEmpty
+        #expect(isEmpty, again)
+      }
+      #expect(PageBitmap.end(ofLines: .max, from: 5) == .max)
+      #expect(PageBitmap.end(ofLines: 2, from: 1023) == 3 * 512)
     }
   }
 }

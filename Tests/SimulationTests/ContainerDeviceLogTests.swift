@@ -78,4 +78,81 @@ import Testing
     log.injectError()
     #expect(query(log, Self.range(0, 8)).errno == ContainerErrno.eio)
   }
+
+  /// A container whose device writes IOVA pages 0x100 and on, and its log.
+  func written(
+    _ granule: DirtyLogGranule, _ pages: [UInt64]
+  ) throws -> SimulatedDeviceLog {
+    let memory = ContainerTestMemory()
+    let container = SimulatedIOMMUFD(memory: memory)
+    let log = SimulatedDeviceLog(name: "log", granule: granule)
+    let port = container.attachDevice("nic", log: log)
+    try container.map(
+      MapRequest(
+        iova: Self.range(0x100, 128), gpaFirst: memory.gpa.first, hvaFirst: nil,
+        permissions: .readWrite))
+    #expect(start(log, [Self.range(0x100, 128)]) == nil)
+    for page in pages { #expect(port.write([1], at: IOVA(page << 12)) != nil) }
+    return log
+  }
+
+  @Test func `a log of words takes away what lies beside a window, and tells wrong pages`() throws {
+    let words = DirtyLogGranule.words(of: .fourKiB)
+    let sound = try written(words, [0x105, 0x145])
+    #expect(query(sound, Self.range(0x140, 64)) == (1, nil))
+    #expect(query(sound, Self.range(0x100, 64)) == (1, nil))
+    let cut = try written(words, [0x145, 0x17f])
+    // One page later than the word: the page is told one page later, and all else is gone.
+    var bitmap = ContainerDriver.bitmap(Self.range(0x141, 10))
+    try cut.query(&bitmap, clear: true)
+    var runs: [IOVARange] = []
+    bitmap.forEachDirtyRun { runs.append($0) }
+    #expect(runs == [Self.range(0x146, 1)])
+    #expect(query(cut, Self.range(0x100, 128)) == (0, nil))
+  }
+
+  @Test func `a log of words refuses fewer pages than a word`() throws {
+    let log = SimulatedDeviceLog(name: "log", granule: .words(of: .fourKiB))
+    #expect(start(log, [Self.range(0, 63)]) == ContainerErrno.eopnotsupp)
+    #expect(start(log, [Self.range(0, 64)]) == nil)
+  }
+
+  @Test func `a log of larger pages takes away the part of a page that lies beside a window`()
+    throws
+  {
+    let pages = DirtyLogGranule(pageCount: 1, pageSize: try #require(PageSize(bytes: 16 << 10)))
+    let log = try written(pages, [0x105])
+    #expect(query(log, Self.range(0x106, 1)) == (1, nil))
+    #expect(query(log, Self.range(0x100, 128)) == (0, nil))
+    let whole = try written(pages, [0x105])
+    #expect(query(whole, Self.range(0x104, 4)) == (4, nil))
+  }
+
+  @Test func `a second start is refused, or does nothing and keeps the old ranges`() throws {
+    let refusing = SimulatedDeviceLog(name: "log")
+    let silent = SimulatedDeviceLog(name: "log", ignoresSecondStart: true)
+    for log in [refusing, silent] { #expect(start(log, [Self.range(0, 8)]) == nil) }
+    #expect(start(refusing, [Self.range(16, 8)]) == ContainerErrno.einval)
+    #expect(start(silent, [Self.range(16, 8)]) == nil)
+    #expect(silent.loggedRanges == [Self.range(0, 8)])
+  }
+
+  @Test func `a stop that fails before its effect leaves the log running, and can be made again`()
+    throws
+  {
+    for moment in [FaultPlan.Moment.before, .after] {
+      let log = SimulatedDeviceLog(
+        name: "log", ignoresSecondStart: true,
+        faults: FaultPlan([
+          .init(.stopLog, ordinal: 1, errno: ContainerErrno.eio, moment: moment)
+        ]))
+      #expect(start(log, [Self.range(0, 8)]) == nil)
+      #expect(throws: ContainerError.self) { try log.stop() }
+      #expect(log.loggedRanges.isEmpty == (moment == .after))
+      try log.stop()
+      #expect(log.loggedRanges.isEmpty)
+      #expect(start(log, [Self.range(16, 8)]) == nil)
+      #expect(log.loggedRanges == [Self.range(16, 8)])
+    }
+  }
 }

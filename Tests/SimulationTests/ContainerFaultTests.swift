@@ -65,9 +65,42 @@ import Testing
       } catch {
         #expect(error.errno == ContainerErrno.efault)
         #expect(error.isPartial == (moment != .before))
+        #expect(error.isGone == (moment == .after))
       }
       #expect((port.write([1], at: IOVA(0x10_1000)) != nil) == (moment == .before))
       #expect((port.write([1], at: IOVA(0x10_9000)) != nil) == (moment != .after))
+    }
+  }
+
+  /// A tracker that believes more keeps mappings in its table that no device can reach, or drops
+  /// such as devices still write through.
+  @Test(arguments: ContainerKind.allCases, FaultPlan.Moment.allCases)
+  func `what the error of an unmap says of the mappings is so`(
+    kind: ContainerKind, moment: FaultPlan.Moment
+  ) throws {
+    for (isAtomic, count) in [(false, 1), (false, 2), (false, 3), (true, 1), (true, 2), (true, 3)]
+      as [(Bool, UInt64)]
+    {
+      let faults = FaultPlan()
+      let (container, port, memory) = kind.make(faults: faults)
+      guard !isAtomic || container.capabilities.hasAtomicUnmap else { continue }
+      let operation = isAtomic ? ContainerError.Operation.unmapWithDirty : .unmap
+      let driver = ContainerDriver(container)
+      for index in 0..<count {
+        try driver.map(Self.range(0x100 + index, 1), to: memory.gpa.first)
+      }
+      try driver.start(logging: [Self.range(0, 0x200)])
+      faults.add(.init(operation, ordinal: 1, errno: ContainerErrno.efault, moment: moment))
+      let window = Self.range(0x100, count)
+      let error = #expect(throws: ContainerError.self) {
+        guard isAtomic else { return _ = try container.unmap(window) }
+        var bitmap = ContainerDriver.bitmap(window)
+        try container.unmap(reportingInto: &bitmap)
+      }
+      let left = (0..<count).filter { port.write([1], at: IOVA((0x100 + $0) << 12)) != nil }.count
+      let place: Comment = "\(operation), mappings: \(count)"
+      #expect(error?.isGone == (left == 0), place)
+      #expect(error?.isPartial == (left < Int(count)), place)
     }
   }
 

@@ -133,6 +133,18 @@ import Testing
     #expect(errno { () throws(ContainerError) in _ = try query(container, large) } == Self.einval)
   }
 
+  @Test func `a stop gives up what was not read, and the next start is from clean`() throws {
+    let container = SimulatedType1(memory: memory)
+    let port = container.attachMediatedDevice("mdev")
+    try map(container, 0x10_0000, 70)
+    try container.dirtyLogs[0].start(logging: [], pageSize: .fourKiB)
+    #expect(port.write([1], at: IOVA(0x10_1000)) != nil)
+    port.unpin(Self.range(0x10_1000, 0x1000))
+    try container.dirtyLogs[0].stop()
+    try container.dirtyLogs[0].start(logging: [], pageSize: .fourKiB)
+    #expect(try query(container, Self.range(0x10_0000, 70 << 12)) == [])
+  }
+
   @Test func `a pinned page is dirty in every read, an unpinned one once more`() throws {
     let container = SimulatedType1(memory: memory)
     let port = container.attachMediatedDevice("mdev", pinsOnDemand: false)

@@ -18,6 +18,8 @@ final class SampleWorld: MigrationObserver {
   var failingWrite = Int.max
   private(set) var writeCount = 0
   private(set) var events: [MigrationEvent] = []
+  /// Mappings of each container as the sync of each round found them.
+  private(set) var mappingCounts: [[Int]] = []
   private let options: SampleOptions
   private var scheduler: SeededScheduler
   private var now: UInt64 = 0
@@ -25,6 +27,8 @@ final class SampleWorld: MigrationObserver {
   private lazy var migration = makeSource()
   private let omitting: Set<MigrationOmission>
   private let stepsPerEvent: Int
+  /// Before the first attempt.
+  var policy = MigrationPolicy()
 
   init(
     seed: UInt64, memoryMiB: UInt64 = 2, omitting: Set<TrackerOmission> = [],
@@ -41,6 +45,10 @@ final class SampleWorld: MigrationObserver {
     options.marksVCPUWrites = true
     options.devicePageCountMax = 4
     self.options = options
+    policy.guestUsesPeerToPeer = false
+    policy.roundCountMin = 3
+    policy.notConverging = .stopAnyway(afterRounds: 3)
+    policy.harvestPageCountMax = 128
     faults = FaultPlan()
     deviceFaults = DeviceFaults()
     options.omitting = omitting
@@ -64,11 +72,6 @@ final class SampleWorld: MigrationObserver {
   }
 
   private func makeSource() -> MigrationSource {
-    var policy = MigrationPolicy()
-    policy.guestUsesPeerToPeer = false
-    policy.roundCountMin = 3
-    policy.notConverging = .stopAnyway(afterRounds: 3)
-    policy.harvestPageCountMax = 128
     return MigrationSource(
       machine: source, tracking: source.tracker, memory: source.ram,
       devices: source.migratingDevices, policy: policy,
@@ -81,14 +84,25 @@ final class SampleWorld: MigrationObserver {
   /// The guest runs between any two steps of the migration.
   func migration(_ event: MigrationEvent) {
     events.append(event)
+    if case .roundEnded = event {
+      mappingCounts.append(source.tracker.containers.map(\.mappingCount))
+    }
     if case .roundEnded(let round, _) = event, round.number == 1 {
       source.ledger.reset()
       // Refused where a backend call was made to fail; a driver then does without.
       if !hasOpenedQueues { try? source.openQueues() }
       hasOpenedQueues = true
     }
+    // The guest reconfigures a device in the middle, and again just before it is stopped.
+    if case .roundEnded(let round, _) = event, round.number == 2 {
+      deviceFaults.restartInitialData(1)
+    }
+    if case .stopping = event { deviceFaults.restartInitialData(seed % 2 == 0 ? 0 : 1) }
     scheduler.run(stepCount: stepsPerEvent)
   }
+
+  /// The guest runs for a while.
+  func run(stepCount: Int) { scheduler.run(stepCount: stepCount) }
 
   /// One attempt, to a machine of its own.
   func migrate() -> (source: MigrationError?, destination: MigrationError?) {

@@ -6,7 +6,9 @@ import Testing
   static let small = ["--memory", "16M", "--timeout", "20"]
 
   private func migrate(_ more: String...) throws -> Smudge {
-    try Smudge(["migrate", "--sample"] + Self.small + more)
+    // Whether a shared machine reaches the usual limit is not what is asked here.
+    let limit = more.contains("--limit") ? [] : ["--limit", "60000"]
+    return try Smudge(["migrate", "--sample"] + Self.small + limit + more)
   }
 
   private func receive(_ address: String, _ more: String...) throws -> Smudge {
@@ -31,17 +33,28 @@ import Testing
     #expect((document["mappingCalls"] as? Int ?? 0) > (document["backendCalls"] as? Int ?? .max))
   }
 
-  @Test func `text fits 100 columns and names the verdict`() throws {
+  @Test func `text fits 80 columns and names the verdict`() throws {
     let outcome = try migrate("--seed", "3").wait()
     #expect(outcome.exits(0) && outcome.output.contains("equal: nothing is missing"))
-    #expect(outcome.output.split(separator: "\n").allSatisfy { $0.count <= 100 })
+    let wide = outcome.output.split(separator: "\n").filter { $0.count > 80 }
+    #expect(wide.isEmpty, "\(wide)")
+    // What does not fit goes on below, and nothing is left out.
+    for column in ["SENT", "MAP CALLS", "DOWN ms", "UNMAPS", "CONSERV"] {
+      #expect(outcome.output.contains(column), "\(column)")
+    }
   }
 
   @Test(arguments: ["unmap", "query", "pinned", "rearm", "final-sync", "put-back"])
-  func `a step that is left out ends in status 1, with pages named`(step: String) throws {
+  func `a step that is left out is noticed, with pages named`(step: String) throws {
     let outcome = try migrate("--break", step).wait()
-    #expect(outcome.exits(1), "\(outcome)")
-    #expect(outcome.output.contains("GPA 0x") && outcome.output.contains("DIFFERENT"))
+    if outcome.exits(3) {
+      // The memories are not compared: the page had not come even once.
+      #expect(step == "put-back" && outcome.errors.contains("never came"), "\(outcome)")
+      #expect(outcome.errors.contains("GPA 0x"), "\(outcome)")
+    } else {
+      #expect(outcome.exits(1), "\(outcome)")
+      #expect(outcome.output.contains("GPA 0x") && outcome.output.contains("DIFFERENT"))
+    }
   }
 
   @Test(arguments: ["tcp:127.0.0.1:0", "unix"])
@@ -67,8 +80,8 @@ import Testing
       .wait()
     #expect(sent.exits(3), "\(sent)")
     #expect(sent.errors.contains("refused") && sent.errors.contains("the guest runs on here"))
-    let received = receiver.wait()
-    #expect(received.exits(3) && received.isReadable && !received.errors.isEmpty, "\(received)")
+    // Nothing was touched there: it waits for the one that is meant.
+    #expect(receiver.process.isRunning && receiver.errors.contains("waiting for another peer"))
   }
 
   @Test func `nobody at the address is an error with the address`() throws {

@@ -10,6 +10,10 @@ final class Smudge {
 
     /// Ended by itself, with that status.
     func exits(_ expected: Int32) -> Bool { !isSignal && status == expected }
+    /// The one JSON document on standard output.
+    var document: [String: Any]? {
+      (try? JSONSerialization.jsonObject(with: Data(output.utf8))) as? [String: Any]
+    }
     /// A person can read it: no stack trace, no line of a crash.
     var isReadable: Bool {
       let all = output + errors
@@ -19,8 +23,9 @@ final class Smudge {
     }
   }
 
-  /// Beside the test bundle, in the build folder.
+  /// SMUDGE_TOOL, or beside the test bundle, in the build folder.
   static let path: String = {
+    if let named = ProcessInfo.processInfo.environment["SMUDGE_TOOL"] { return named }
     var url = URL(fileURLWithPath: "/proc/self/exe").resolvingSymlinksInPath()
     for argument in [url.path] + CommandLine.arguments where argument.contains(".xctest") {
       url = URL(fileURLWithPath: argument)
@@ -43,7 +48,10 @@ final class Smudge {
   private let out: URL
   private let err: URL
 
-  init(_ arguments: [String]) throws {
+  /// - Parameter output: where standard output goes; a file of its own unless said.
+  init(
+    _ arguments: [String], environment: [String: String] = [:], output: String? = nil
+  ) throws {
     folder = FileManager.default.temporaryDirectory
       .appendingPathComponent("smudge-system-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
@@ -55,8 +63,11 @@ final class Smudge {
     process.executableURL = URL(fileURLWithPath: Self.path)
     process.arguments = arguments
     process.environment = Self.environment
+      .merging(["SMUDGE_RECORDS": folder.path]) { _, own in own }
+      .merging(environment) { _, own in own }
     process.standardInput = FileHandle.nullDevice
-    process.standardOutput = try FileHandle(forWritingTo: out)
+    process.standardOutput = try FileHandle(
+      forWritingTo: output.map { URL(fileURLWithPath: $0) } ?? out)
     process.standardError = try FileHandle(forWritingTo: err)
     try process.run()
   }
@@ -93,6 +104,28 @@ final class Smudge {
     return Outcome(
       status: process.terminationStatus,
       isSignal: process.terminationReason == .uncaughtSignal, output: output, errors: errors)
+  }
+
+  /// What the tool does under a shell: `smudge` in `script` is the built tool.
+  static func shell(_ script: String) throws -> Outcome {
+    let folder = FileManager.default.temporaryDirectory
+      .appendingPathComponent("smudge-shell-\(UUID().uuidString)")
+    try FileManager.default.createDirectory(at: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(at: folder) }
+    let files = ["out", "err"].map { folder.appendingPathComponent($0) }
+    for file in files { _ = FileManager.default.createFile(atPath: file.path, contents: nil) }
+    let shell = Process()
+    shell.environment = Self.environment.merging(["SMUDGE_RECORDS": folder.path]) { _, own in own }
+    shell.executableURL = URL(fileURLWithPath: "/bin/bash")
+    shell.arguments = ["-c", "smudge() { '\(path)' \"$@\"; }; \(script)"]
+    shell.standardInput = FileHandle.nullDevice
+    shell.standardOutput = try FileHandle(forWritingTo: files[0])
+    shell.standardError = try FileHandle(forWritingTo: files[1])
+    try shell.run()
+    shell.waitUntilExit()
+    return Outcome(
+      status: shell.terminationStatus, isSignal: shell.terminationReason == .uncaughtSignal,
+      output: text(of: files[0]), errors: text(of: files[1]))
   }
 
   static func run(_ arguments: String...) throws -> Outcome { try Smudge(arguments).wait() }

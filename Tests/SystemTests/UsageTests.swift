@@ -14,7 +14,16 @@ import Testing
     ["migrate", "--sample", "--to", "nowhere"], ["migrate", "--sample", "--to", "tcp:host"],
     ["migrate", "--sample", "--device", "/dev/vfio/1"], ["migrate", "--device", "/dev/vfio/1"],
     ["migrate", "--device", "/dev/vfio/1", "--to", "unix:/tmp/s", "--json"],
-    ["receive"], ["receive", "--listen", "udp:1"], ["replay"], ["replay", "a", "b"],
+    ["receive", "--listen", "tcp:0.0.0.0:0"], ["receive", "--listen", "tcp:[::]:0"],
+    ["migrate", "--sample", "--to", "tcp:192.0.2.1:4444"], ["migrate", "--sample", "--to", "fd:0"],
+    ["migrate", "--sample", "--to", "tcp:localhost.example:4444"],
+    ["migrate", "--sample", "--to", "tcp:127.0.0.1:1", "--tls-cert", "a"],
+    [
+      "migrate", "--sample", "--to", "file:/tmp/a", "--tls-cert", "a", "--tls-key", "b", "--tls-ca",
+      "c",
+    ],
+    ["receive"], ["receive", "--listen", "unix:/tmp/a", "--from", "b"],
+    ["receive", "--listen", "udp:1"], ["replay"], ["replay", "a", "b"],
   ])
   func `what can not be meant is told, with status 2 and nothing on standard output`(
     arguments: [String]
@@ -46,7 +55,8 @@ import Testing
       contents: Data((0..<100_000).map { UInt8(truncatingIfNeeded: $0 &* 31 ^ $0 >> 3) }))
     defer { for path in [empty, garbage] { try? FileManager.default.removeItem(atPath: path) } }
     for path in ["/no/such/file", empty, garbage, "/tmp"] {
-      let outcome = try Smudge.run("migrate", "--sample", "--memory", "16M", "--trace", path)
+      let outcome = try Smudge.run(
+        "migrate", "--sample", "--memory", "16M", "--limit", "60000", "--trace", path)
       #expect(outcome.exits(3), "\(path): \(outcome)")
       #expect(outcome.errors.contains(path) && outcome.isReadable)
     }

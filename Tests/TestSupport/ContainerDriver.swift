@@ -8,8 +8,10 @@ public import PageBitmap
 public final class ContainerDriver {
   public let container: any DMAContainer
   private var table: MappingTable
-  private var logged: [IOVARange] = []
+  private var logged: [ObjectIdentifier: [IOVARange]] = [:]
   public private(set) var queryCount = 0
+  /// Told by a query after an unmap that reached further than the unmap: for the next answer.
+  private var carried: [UInt64: UInt64] = [:]
 
   public init(_ container: any DMAContainer) {
     self.container = container
@@ -31,10 +33,16 @@ public final class ContainerDriver {
 
   /// Starts every log; device logs with `ranges`.
   public func start(logging ranges: [IOVARange]) throws(ContainerError) {
-    logged = ranges
     for log in container.dirtyLogs {
-      let isFixed = log.capabilities.rangeCountMax != nil
-      try log.start(logging: isFixed ? ranges : [], pageSize: .fourKiB)
+      var fixed: [IOVARange] = []
+      if let countMax = log.capabilities.rangeCountMax {
+        fixed =
+          DeviceLogRanges(
+            ranges, pageSize: .fourKiB, granule: log.capabilities.granule, rangeCountMax: countMax
+          ).ranges
+      }
+      logged[ObjectIdentifier(log)] = fixed
+      try log.start(logging: fixed, pageSize: .fourKiB)
     }
   }
 
@@ -56,7 +64,8 @@ public final class ContainerDriver {
 
   /// Dirty pages of everything mapped writable: GPA page numbers by IOVA page number.
   public func sync() throws(ContainerError) -> [UInt64: UInt64] {
-    var dirty: [UInt64: UInt64] = [:]
+    var dirty = carried
+    carried = [:]
     for log in container.dirtyLogs { try ask(log, .wholeSpace, clear: true, &dirty) }
     return dirty
   }
@@ -95,14 +104,16 @@ public final class ContainerDriver {
       try ask(log, range, clear: true, &dirty)
     }
     _ = try? table.unmap(range)
-    return (bytes, dirty)
+    dirty.merge(carried) { new, _ in new }
+    carried = dirty.filter { !range.contains(IOVA($0.key << 12)) }
+    return (bytes, dirty.filter { range.contains(IOVA($0.key << 12)) })
   }
 
   private func ask(
     _ log: any DirtyLog, _ range: IOVARange, clear: Bool, _ dirty: inout [UInt64: UInt64]
   ) throws(ContainerError) {
     let plan = QueryPlan(log.capabilities, pageSize: .fourKiB, bitmapByteCountMax: 1 << 20)
-    for step in plan.steps(table, in: range, logged: logged) {
+    for step in plan.steps(table, in: range, logged: logged[ObjectIdentifier(log)] ?? []) {
       switch step {
       case .window(let window):
         var bitmap = Self.bitmap(window)

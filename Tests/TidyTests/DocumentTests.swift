@@ -23,6 +23,12 @@ import Testing
     #expect(DocumentRules.example(Document(named: "README.md"), compiled: compiled) == [])
   }
 
+  @Test func `EMBEDDING shows the program that is compiled and run`() throws {
+    let file = SourceTree.root.appendingPathComponent("Tests/CLibrary/embed.c")
+    let compiled = try String(contentsOf: file, encoding: .utf8)
+    #expect(!compiled.isEmpty && Document(named: "Docs/EMBEDDING.md").text.contains(compiled))
+  }
+
   @Test func `links between documents lead somewhere`() throws {
     let docs = SourceTree.root.appendingPathComponent("Docs")
     let names = FileManager.default.enumerator(atPath: docs.path)?.compactMap { $0 as? String }

@@ -25,9 +25,11 @@ enum ManifestRules {
     return folders
   }
 
-  /// Files that no target builds. The lab's driver is the kernel's to build, by its Makefile.
+  /// Files that no target builds. The lab's driver is the kernel's to build, by its Makefile, and
+  /// what goes into its QEMU is built by a script.
   static func unbuilt(_ paths: [String], manifest: String) -> [String] {
-    let folders = targetFolders(manifest: manifest).union(["Tools/lab/driver"])
+    let folders = targetFolders(manifest: manifest)
+      .union(["Tools/lab/driver", "Tools/lab/qemu-listener"])
     return paths.filter { path in !folders.contains { path.hasPrefix($0 + "/") } }
   }
 

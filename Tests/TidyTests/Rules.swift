@@ -4,19 +4,20 @@ enum Rules {
   /// The table of DESIGN: which modules of this project each module may import.
   static let level: [String: Int] = [
     "Addressing": 0, "Locking": 0, "CSmudgeLinux": 0, "CBitmapKernels": 0, "CChecksum": 0,
-    "CNuma": 0,
+    "CNuma": 0, "COpenSSL": 0,
     "CSmudge": 0,
     "PageBitmap": 1, "IOVAMapping": 1,
     "DMAContainer": 2, "GuestDirtyLog": 2,
-    "DirtyTracker": 3, "DeviceMigration": 3, "EventTrace": 3,
+    "DirtyTracker": 3, "DeviceMigration": 3, "EventTrace": 3, "Snapshot": 3,
     "VFIOKernel": 4, "IOMMUFD": 4, "VFIOUser": 4, "CPUDirty": 4, "Simulation": 4,
-    "MigrationTransport": 4, "NodeThreads": 4,
+    "MigrationTransport": 4, "NodeThreads": 4, "TraceReplay": 4,
     "TrackerService": 5, "TrackerReport": 5, "SmudgeABI": 5,
   ]
 
   /// Imports of an equal level that DESIGN allows by name, and those of records/0001.
   static let sameLevel: Set<[String]> = [
-    ["DirtyTracker", "EventTrace"], ["Simulation", "CPUDirty"],
+    ["DirtyTracker", "EventTrace"], ["EventTrace", "Snapshot"], ["DirtyTracker", "Snapshot"],
+    ["Simulation", "CPUDirty"],
     ["Simulation", "MigrationTransport"], ["Simulation", "NodeThreads"],
   ]
 
@@ -25,7 +26,7 @@ enum Rules {
     "Addressing": [], "Locking": ["Synchronization"], "PageBitmap": ["Synchronization"],
     "IOVAMapping": [],
     "DMAContainer": ["Synchronization"], "GuestDirtyLog": ["Synchronization"],
-    "EventTrace": ["Synchronization"], "DirtyTracker": ["Synchronization"],
+    "EventTrace": ["Synchronization"], "Snapshot": [], "DirtyTracker": ["Synchronization"],
     "DeviceMigration": ["Synchronization"],
   ]
 

@@ -44,8 +44,10 @@ enum SourceTree {
     FileManager.default.isExecutableFile(atPath: root.appendingPathComponent(file.path).path)
   }
 
-  static func manifest() throws -> String {
-    try String(contentsOf: root.appendingPathComponent("Package.swift"), encoding: .utf8)
+  static func manifest() throws -> String { try text(of: "Package.swift") }
+
+  static func text(of path: String) throws -> String {
+    try String(contentsOf: root.appendingPathComponent(path), encoding: .utf8)
   }
 
   /// Text files only; folders and files of other encodings are passed over.

@@ -7,7 +7,9 @@ import Testing
   static let sources = SourceTree.swiftFiles(under: ["Sources", "Tools", "Tests"])
 
   static let cSources = SourceTree.cFiles(under: ["Sources", "Tools"])
-  static let scripts = SourceTree.scripts(under: ["Tools", ".ci"])
+  /// Programs that no target builds: users of the C library.
+  static let cLibrary = SourceTree.cFiles(under: ["Tests/CLibrary"])
+  static let scripts = SourceTree.scripts(under: ["Tools", ".ci", "Tests/CLibrary"])
 
   @Test func `there is something to check`() {
     #expect(Self.sources.count > 10)
@@ -16,7 +18,7 @@ import Testing
   }
 
   @Test func `no line is longer than 100 columns`() {
-    for file in Self.sources + Self.cSources + Self.scripts {
+    for file in Self.sources + Self.cSources + Self.cLibrary + Self.scripts {
       #expect(Rules.longLines(file) == [], "\(file.path)")
     }
   }
@@ -56,9 +58,31 @@ import Testing
   }
 
   @Test func `nothing is left for later`() {
-    for file in Self.sources + Self.cSources + Self.scripts {
+    for file in Self.sources + Self.cSources + Self.cLibrary + Self.scripts {
       #expect(Rules.leftForLater(file) == [], "\(file.path)")
     }
+  }
+
+  @Test func `the library exports what its header declares`() throws {
+    let declared = ExportedNames.declared(
+      try SourceTree.text(of: "Sources/CSmudge/include/smudge.h"))
+    let exported = ExportedNames.exported(
+      try SourceTree.text(of: "Tools/packaging/libsmudge.map"))
+    #expect(declared.count > 30)
+    #expect(exported == declared.sorted())
+  }
+
+  @Test func `a function that is declared and not exported is noticed`() {
+    let header = """
+      /* SMUDGE_API int smudge_in_a_comment(void); */
+      SMUDGE_API int smudge_one(int a,
+                                int b);
+      SMUDGE_API const char *smudge_two(void);
+      typedef int (*smudge_callback)(void);
+      """
+    let map = "SMUDGE_1.0 {\n  global:\n    smudge_one;\n  local:\n    *;\n};\n"
+    #expect(ExportedNames.declared(header) == ["smudge_one", "smudge_two"])
+    #expect(ExportedNames.exported(map) == ["smudge_one"])
   }
 
   @Test func `each rule fires on a planted fault`() {

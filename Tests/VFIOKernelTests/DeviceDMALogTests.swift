@@ -16,8 +16,11 @@ import VFIOKernel
     let simulated: SimulatedDeviceLog
     let port: SimulatedDevicePort
 
-    init(loggedPageSize: UInt64? = nil, spanByteCountMax: UInt64? = nil) throws {
-      simulated = SimulatedDeviceLog(name: "log", spanByteCountMax: spanByteCountMax)
+    init(
+      loggedPageSize: UInt64? = nil, spanByteCountMax: UInt64? = nil, spanByteCountMin: UInt64 = 0
+    ) throws {
+      simulated = SimulatedDeviceLog(
+        name: "log", spanByteCountMax: spanByteCountMax, spanByteCountMin: spanByteCountMin)
       let ram = TestRAM()
       let type1 = SimulatedType1(memory: ram)
       port = type1.attachDevice("nic", log: simulated)
@@ -87,10 +90,10 @@ import VFIOKernel
   }
 
   @Test func `the page size is a hint, and what the device chose is known`() throws {
-    let world = try World(loggedPageSize: 2 << 20)
+    let world = try World(loggedPageSize: 64 << 10)
     #expect(world.log.loggedPageSize == nil)
     try world.log.start(logging: [Self.range(0x100, 0x80)], pageSize: .fourKiB)
-    #expect(world.log.loggedPageSize == .twoMiB)
+    #expect(world.log.loggedPageSize == PageSize(bytes: 64 << 10))
     try world.log.stop()
     #expect(world.log.loggedPageSize == nil)
   }
@@ -114,7 +117,51 @@ import VFIOKernel
       try world.log.start(logging: [Self.range(0, 0x20)], pageSize: .fourKiB)
     }
     #expect(error?.errno == ContainerErrno.eopnotsupp)
-    #expect(error?.detail == "more bytes than the device can log")
+    #expect(error?.detail == "more bytes than the device can log, or too few")
+  }
+
+  @Test func `windows are whole words of the largest page a device may choose`() throws {
+    let world = try World()
+    #expect(world.log.capabilities.granule.size(startedWith: .fourKiB).bytes == 4 << 20)
+  }
+
+  /// Its answers would be for larger pieces than the windows, and their ends be lost.
+  @Test func `a device that chooses larger pages than windows are made for is stopped again`()
+    throws
+  {
+    let world = try World(loggedPageSize: 2 << 20)
+    let error = #expect(throws: ContainerError.self) {
+      try world.log.start(logging: [Self.range(0x100, 0x80)], pageSize: .fourKiB)
+    }
+    #expect(error?.detail.contains("in pages of 2 MiB") == true)
+    #expect(world.simulated.loggedRanges == [])
+    #expect(throws: ContainerError.self) { try world.dirty(Self.range(0x100, 0x80)) }
+  }
+
+  @Test(arguments: [0, 12_345, 3 << 12] as [UInt64])
+  func `a device that names no size of a page is stopped again, and the number is said`(
+    bytes: UInt64
+  ) throws {
+    let world = try World(loggedPageSize: bytes)
+    let error = #expect(throws: ContainerError.self) {
+      try world.log.start(logging: [Self.range(0x100, 0x80)], pageSize: .fourKiB)
+    }
+    #expect(error?.detail.contains("in pages of \(bytes) bytes") == true)
+    #expect(world.simulated.loggedRanges == [] && world.log.loggedPageSize == nil)
+    #expect(throws: ContainerError.self) { try world.dirty(Self.range(0x100, 0x80)) }
+  }
+
+  @Test func `ranges that hold too few bytes for the device are padded`() throws {
+    let world = try World(spanByteCountMin: 1 << 26)
+    let ranges = [Self.range(0x100, 0x40), Self.range(0x200, 0x40)]
+    try world.log.start(logging: ranges, pageSize: .fourKiB)
+    let logged = world.simulated.loggedRanges
+    #expect(logged.count == 2)
+    #expect(logged[0] == ranges[0])
+    #expect(logged[1].first == ranges[1].first)
+    #expect(logged.reduce(0) { $0 + $1.lastOffset + 1 } == 1 << 28)
+    #expect(world.port.touch(IOVA(0x10_1000)) != nil)
+    #expect(try world.dirty(ranges[0]) == 1)
   }
 
   /// One error and the log is corrupt: whatever it says afterwards.
@@ -137,11 +184,14 @@ import VFIOKernel
     #expect(try world.dirty(all) == 0)
   }
 
-  @Test func `a log that could not be stopped is not taken for stopped`() throws {
+  /// Whether it runs on or not: its own word is what counts.
+  @Test(arguments: [false, true])
+  func `a log that could not be stopped is not taken for stopped`(hasStopped: Bool) throws {
     let world = try World()
     let all = Self.range(0x100, 0x80)
     try world.log.start(logging: [all], pageSize: .fourKiB)
-    world.kernel.plan(.init(ordinal: 1, errno: ContainerErrno.eio, moment: .before))
+    world.kernel.plan(
+      .init(ordinal: 1, errno: ContainerErrno.eio, moment: hasStopped ? .after : .before))
     #expect(throws: ContainerError.self) { try world.log.stop() }
     #expect(throws: ContainerError.self) {
       try world.log.start(logging: [all], pageSize: .fourKiB)
@@ -149,6 +199,23 @@ import VFIOKernel
     #expect(throws: ContainerError.self) { try world.dirty(all) }
     try world.log.stop()
     try world.log.start(logging: [all], pageSize: .fourKiB)
+  }
+
+  /// It may be running with the old ranges, and a start that does nothing answers 0.
+  @Test func `a log whose start failed is not started again before it was stopped`() throws {
+    let world = try World()
+    let all = Self.range(0x100, 0x80)
+    world.kernel.plan(.init(ordinal: 1, errno: ContainerErrno.eio, moment: .after))
+    #expect(throws: ContainerError.self) {
+      try world.log.start(logging: [Self.range(0x100, 1)], pageSize: .fourKiB)
+    }
+    let error = #expect(throws: ContainerError.self) {
+      try world.log.start(logging: [all], pageSize: .fourKiB)
+    }
+    #expect(error?.errno == ContainerErrno.eio)
+    try world.log.stop()
+    try world.log.start(logging: [all], pageSize: .fourKiB)
+    #expect(world.simulated.loggedRanges == [all])
   }
 
   @Test func `a log that is off answers nothing, and stopping it is asked of the kernel`() throws {

@@ -72,6 +72,7 @@ final class FakeDevice: Sendable {
       1: (true, false, 8, v2 != nil), 2: (true, true, 8, v2 != nil),
       6: (false, true, 24, log != nil), 7: (false, true, 0, log != nil),
       8: (true, false, 32, log != nil), 9: (true, false, 8, v2 != nil),
+      12: (false, true, 0, v2 != nil),
     ]
     guard let use = known[id], use.has else { return -25 }
     guard !(isGet && !use.get), !(isSet && !use.set) else { return -22 }
@@ -100,6 +101,10 @@ final class FakeDevice: Sendable {
     guard let v2 else { return }
     switch (id, isSet) {
     case (1, _): bytes.store(try v2.migrationFeatures().rawValue, 8)
+    case (12, _):
+      guard try v2.enablePrecopyRestarts() else {
+        throw DeviceError(object: v2.name, operation: "SET", errno: .einval)
+      }
     case (9, _): bytes.store(try v2.stopCopyByteCount(), 8)
     case (2, false):
       bytes.store(try v2.state().rawValue, 8)

@@ -232,6 +232,7 @@ final class FakeKernel: VFIOCalls {
     guard bytes.u32(0) >= 24 else { return -22 }
     do throws(DeviceError) {
       let info = try session.precopyInfo()
+      bytes.store((info.initialDataRestarted ? 1 : 0) as UInt32, 4)
       bytes.store(info.initialBytes, 8)
       bytes.store(info.dirtyBytes, 16)
       return 0

@@ -206,6 +206,11 @@ import VFIOKernel
     #expect(
       calls.contains(
         Bytes.structure(16 as UInt32, 0x1_0002 as UInt32, 0 as UInt32, -1 as Int32)))
+    // SET MIG_PRECOPY_INFOv2: the envelope and no payload, before PRE_COPY.
+    let optIn = Bytes.structure(8 as UInt32, 0x2_000c as UInt32)
+    let precopy = Bytes.structure(16 as UInt32, 0x2_0002 as UInt32, 6 as UInt32, -1 as Int32)
+    let places = [optIn, precopy].map { calls.firstIndex(of: $0) ?? .max }
+    #expect(places[0] < places[1] && places[1] < .max)
     #expect(
       calls.contains(Bytes.structure(16 as UInt32, 0x1_0009 as UInt32, 0 as UInt64)))
     #expect(
@@ -223,5 +228,23 @@ import VFIOKernel
     #expect(try VFIODeviceMigrationV1(device: device) == nil)
     let v2 = MigratableDeviceV2(name: "nic0", migration: VFIODeviceMigrationV2(device: device))
     #expect(v2.interface == .none(reason: "its driver has no migration interface"))
+  }
+
+  @Test func `a device is migrated by v2 where it can be, by v1 where that is all it has`() throws {
+    let ram = TestRAM()
+    func interface(_ fake: FakeDevice) throws -> MigrationInterface {
+      let kernel = FakeKernel(
+        container: FakeContainer(SimulatedType1(memory: ram), gpaFirst: ram.gpa.first))
+      return try VFIODevice(
+        name: "nic0", descriptor: VFIODescriptor(kernel.add(.device(fake)), calls: kernel)
+      ).migratable("nic0").interface
+    }
+    let v1 = SimulatedV1Device(name: "nic0", options: .init(pageCount: 3))
+    #expect(try interface(FakeDevice(v1: FakeV1Region(v1, mappable: .whole))) == .v1)
+    let features: MigrationFeatures = [.stopCopy, .p2p]
+    let v2 = SimulatedV2Device(name: "nic0", features: features, options: .init(pageCount: 3))
+    #expect(try interface(FakeDevice(v2: v2)) == .v2(features))
+    #expect(
+      try interface(FakeDevice()) == .none(reason: "its driver has no migration interface"))
   }
 }

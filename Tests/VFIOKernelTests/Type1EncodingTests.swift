@@ -39,6 +39,30 @@ import VFIOKernel
       ])
   }
 
+  @Test func `an unmap in two halves says that the lower one is gone when the upper one fails`()
+    throws
+  {
+    var options = FakeContainer.Options()
+    options.hasUnmapAll = false
+    var partialCount = 0
+    for ordinal in 1...4 {
+      let world = try Type1World(.pinned, options: options)
+      try world.map(0x100, 3)
+      try world.map(1 << 51, 2)
+      let before = world.fake.mappings
+      // An error of checks: by itself it says that nothing was removed.
+      world.kernel.plan(.init(ordinal: ordinal, errno: ContainerErrno.einval, moment: .before))
+      do throws(ContainerError) {
+        _ = try world.container.unmap(.wholeSpace)
+        #expect(world.fake.mappings == [])
+      } catch {
+        #expect(error.isPartial == (world.fake.mappings != before), "call \(ordinal)")
+        if error.isPartial { partialCount += 1 }
+      }
+    }
+    #expect(partialCount == 1)
+  }
+
   @Test func `without unmap all everything is two halves, the last page left out`() throws {
     var options = FakeContainer.Options()
     options.hasUnmapAll = false

@@ -13,21 +13,21 @@ import VFIOKernel
 final class DeviceMachine: MigratingMachine {
   let ram: GuestRAM
   let tracker: DirtyTracker
-  let devices: [MigratableDeviceV2]
+  let devices: [any MigratableDevice]
   let attachment: DeviceAttachment
   private(set) var isRunning = false
   /// Pages that came and were found equal to the source's.
   private(set) var pagesCompared: UInt64 = 0
+  let failureRecord = FailureRecord()
 
   /// - Parameter path: as of ``DeviceAttachment``.
   init(path: String, memoryByteCount: UInt64) throws {
     let attachment = try DeviceAttachment(path: path)
     ram = try GuestRAM(layout: GuestLayout(byteCount: memoryByteCount))
-    var devices: [MigratableDeviceV2] = []
+    var devices: [any MigratableDevice] = []
     for (index, device) in attachment.devices.enumerated() {
       // The other side's devices have other names; their order is what they share.
-      let migratable = MigratableDeviceV2(
-        name: "device \(index)", migration: VFIODeviceMigrationV2(device: device))
+      let migratable = try device.migratable("device \(index)")
       guard case .none(let reason) = migratable.interface else {
         devices.append(migratable)
         continue
@@ -36,8 +36,8 @@ final class DeviceMachine: MigratingMachine {
     }
     self.attachment = attachment
     self.devices = devices
-    tracker = DirtyTracker(log: GuestDirtyLog())
-    tracker.begin()
+    tracker = DirtyTracker(log: GuestDirtyLog(), record: failureRecord.record)
+    try tracker.begin()
     for region in ram.ramRegions { try tracker.regionAdded(region) }
     try tracker.commit()
     _ = try tracker.addContainer(attachment.container, addressSpace: .identity)

@@ -14,13 +14,14 @@ final class Interruption {
       signal(number, SIG_IGN)
       return DispatchSource.makeSignalSource(signal: number, queue: .global())
     }
-    for source in signals {
-      source.setEventHandler { [target] in target.interrupt() }
+    for (source, status) in zip(signals, [ToolStatus.interrupted, .terminated]) {
+      source.setEventHandler { [target] in target.interrupt(status) }
       source.resume()
     }
   }
 
-  var isRequested: Bool { target.isRequested }
+  /// How the tool ends for the first signal; nil when none came.
+  var status: ToolStatus? { target.status }
 
   /// What is under way now.
   func watch(_ request: CancellationRequest?, _ channel: any ByteChannel) {
@@ -31,13 +32,13 @@ final class Interruption {
 /// What a signal has to reach, from whichever thread it is handled on.
 private final class InterruptionTarget: Sendable {
   private struct State {
-    var isRequested = false
+    var status: ToolStatus?
     var request: CancellationRequest?
     var channel: (any ByteChannel)?
   }
   private let state = Mutex(State())
 
-  var isRequested: Bool { state.withLock { $0.isRequested } }
+  var status: ToolStatus? { state.withLock { $0.status } }
 
   func watch(_ request: CancellationRequest?, _ channel: any ByteChannel) {
     state.withLock {
@@ -46,12 +47,15 @@ private final class InterruptionTarget: Sendable {
     }
   }
 
-  func interrupt() {
+  func interrupt(_ status: ToolStatus) {
     let (isSecond, request, channel) = state.withLock { state in
-      defer { state.isRequested = true }
-      return (state.isRequested, state.request, state.channel)
+      defer { state.status = state.status ?? status }
+      return (state.status != nil, state.request, state.channel)
     }
-    if isSecond { exit(ToolStatus.interrupted.rawValue) }
+    if isSecond {
+      TemporaryFolder.removeAll()
+      exit(status.rawValue)
+    }
     request?.cancel(because: "interrupted")
     // A call that waits for the other side does not look; nor does the comparison.
     DispatchQueue.global().asyncAfter(deadline: .now() + (request == nil ? 0 : 2)) {

@@ -10,14 +10,17 @@ import Simulation
 enum JSONReport {
   struct Document: Encodable {
     let schema = "smudge.migrate/1"
-    let tool = "0.1.0"
+    let tool = Smudge.version
     let time: String
     let seed: UInt64
     let memoryBytes: UInt64
     let downtimeLimitMilliseconds: Int
-    let leftOut: String?
+    @OrNull var leftOut: String?
     let status: String
-    let stopReason: String?
+    @OrNull var stopReason: String?
+    /// 0: within the limit.
+    let downtimeOverLimitNanoseconds: UInt64
+    let throttledPercentMax: Int
     let vcpuDirtySource: String
     let totalNanoseconds: UInt64
     let streamBytes: UInt64
@@ -25,12 +28,14 @@ enum JSONReport {
     let backendCalls: Int
     let mappingCalls: Int
     let rounds: [Round]
-    let predictedDowntime: Predicted?
+    @OrNull var predictedDowntime: Predicted?
     let downtime: Downtime
     let devices: [Device]
     let containers: [Container]
-    let recorded: Recorded?
-    let verdict: Verdict
+    @OrNull var recorded: Recorded?
+    /// Null where the stream went to a file.
+    @OrNull var verdict: Verdict?
+    let guest: GuestPlace
     let notes: [String]
   }
 
@@ -49,11 +54,20 @@ enum JSONReport {
     let mappingCalls: Int
     let bandwidthBytesPerSecond: UInt64
     let dirtiedPages: [String: UInt64]
-    let predictedDowntimeNanoseconds: UInt64?
+    /// One figure, and both ends.
+    @OrNull var predictedDowntimeNanoseconds: UInt64?
+    @OrNull var predictedDowntimeLowNanoseconds: UInt64?
+    @OrNull var predictedDowntimeHighNanoseconds: UInt64?
+    /// The downtime is at least that: a device does not say how much it holds.
+    @OrNull var predictedDowntimeIsLowerBound: Bool?
   }
 
+  /// The total lies at a third between both ends; the parts are those of the upper end, by which
+  /// the decision to stop goes.
   struct Predicted: Encodable {
     let totalNanoseconds: UInt64
+    let lowNanoseconds: UInt64
+    let highNanoseconds: UInt64
     let dirtyBytes: UInt64
     let heldBackBytes: UInt64
     let deviceBytes: UInt64
@@ -62,6 +76,7 @@ enum JSONReport {
     let transitionNanoseconds: UInt64
     let answerNanoseconds: UInt64
     let devicesWithoutEstimate: [String]
+    let isLowerBound: Bool
   }
 
   struct Downtime: Encodable {
@@ -119,7 +134,7 @@ enum JSONReport {
   static func print(encoding document: some Encodable) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
-    Swift.print(String(decoding: try encoder.encode(document), as: UTF8.self))
+    Output.line(String(decoding: try encoder.encode(document), as: UTF8.self))
   }
 
   private static func document(_ result: SampleRun.Result) throws -> Document {
@@ -129,12 +144,16 @@ enum JSONReport {
       memoryBytes: try result.command.machine.memoryByteCount,
       downtimeLimitMilliseconds: result.command.limit, leftOut: result.command.broken?.rawValue,
       status: report.status.rawValue, stopReason: report.stopReason?.description,
+      downtimeOverLimitNanoseconds: report.overLimitNanoseconds ?? 0,
+      throttledPercentMax: report.throttledPercentMax,
       vcpuDirtySource: result.cpuSource, totalNanoseconds: report.totalNanoseconds,
       streamBytes: report.streamBytes, backendCalls: report.backendCallCount,
       mappingCalls: report.mappingCallCount,
       rounds: report.rounds.map(round), predictedDowntime: report.prediction.map(predicted),
       downtime: downtime(report.downtime), devices: report.devices.map(device),
-      containers: containers(result), recorded: recorded(result), verdict: verdict(result),
+      containers: containers(result), recorded: recorded(result),
+      verdict: result.verdict.map { verdict($0, result.deviceOnlyPages) },
+      guest: result.guest,
       notes: result.notes)
   }
 
@@ -151,17 +170,22 @@ enum JSONReport {
       nanoseconds: round.nanoseconds, syncNanoseconds: round.syncNanoseconds,
       backendCalls: round.backendCallCount, mappingCalls: round.mappingCallCount,
       bandwidthBytesPerSecond: round.bandwidthBytesPerSecond, dirtiedPages: dirtied,
-      predictedDowntimeNanoseconds: round.prediction?.totalNanoseconds)
+      predictedDowntimeNanoseconds: round.prediction?.totalNanoseconds,
+      predictedDowntimeLowNanoseconds: round.prediction?.lowNanoseconds,
+      predictedDowntimeHighNanoseconds: round.prediction?.highNanoseconds,
+      predictedDowntimeIsLowerBound: round.prediction?.isLowerBound)
   }
 
   private static func predicted(_ value: DowntimePrediction) -> Predicted {
     Predicted(
-      totalNanoseconds: value.totalNanoseconds, dirtyBytes: value.dirtyBytes,
+      totalNanoseconds: value.totalNanoseconds, lowNanoseconds: value.lowNanoseconds,
+      highNanoseconds: value.highNanoseconds, dirtyBytes: value.dirtyBytes,
       heldBackBytes: value.heldBackBytes, deviceBytes: value.deviceBytes,
-      bandwidthBytesPerSecond: value.bandwidthBytesPerSecond,
-      syncNanoseconds: value.syncNanoseconds, transitionNanoseconds: value.transitionNanoseconds,
-      answerNanoseconds: value.answerNanoseconds,
-      devicesWithoutEstimate: value.devicesWithoutEstimate)
+      bandwidthBytesPerSecond: value.slowest.bandwidthBytesPerSecond,
+      syncNanoseconds: value.slowest.syncNanoseconds,
+      transitionNanoseconds: value.slowest.transitionNanoseconds,
+      answerNanoseconds: value.slowest.answerNanoseconds,
+      devicesWithoutEstimate: value.devicesWithoutEstimate, isLowerBound: value.isLowerBound)
   }
 
   private static func downtime(_ value: DowntimeMeasured) -> Downtime {
@@ -201,12 +225,12 @@ enum JSONReport {
     }
   }
 
-  private static func verdict(_ result: SampleRun.Result) -> Verdict {
+  private static func verdict(_ verdict: SampleVerdict, _ deviceOnlyPages: UInt64) -> Verdict {
     Verdict(
-      isEqual: result.verdict.isEqual, pagesCompared: result.verdict.pagesCompared,
-      pagesDifferent: result.verdict.pagesDifferent,
-      firstDifferent: result.verdict.different.map(\.description),
-      devicesDifferent: result.verdict.devicesDifferent,
-      pagesOnlyDevicesWrote: result.deviceOnlyPages)
+      isEqual: verdict.isEqual, pagesCompared: verdict.pagesCompared,
+      pagesDifferent: verdict.pagesDifferent,
+      firstDifferent: verdict.different.map(\.description),
+      devicesDifferent: verdict.devicesDifferent,
+      pagesOnlyDevicesWrote: deviceOnlyPages)
   }
 }

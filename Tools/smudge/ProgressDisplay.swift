@@ -8,6 +8,8 @@ import Simulation
 final class ProgressDisplay: MigrationObserver {
   private let machine: SampleMachine
   private let isQuiet: Bool
+  /// Hears of everything, too.
+  var watchdog: StopWatchdog?
   /// Remaining at the end of the round before.
   private var lastRemaining: UInt64?
   private var lastProgress: UInt64 = 0
@@ -38,12 +40,15 @@ final class ProgressDisplay: MigrationObserver {
     clearLine()
   }
 
+  func recorded(_ note: String) { say("recorded", note) }
+
   func recorded(_ written: Recording.Written) {
     say("recorded", "\(written.events) events to \(written.path)")
     say("state digest", hexadecimal(written.stateDigest))
   }
 
   func migration(_ event: MigrationEvent) {
+    watchdog?.heard(event)
     if case .deviceState(let device, let state) = event {
       deviceSteps.append("\(device)\(Terminal.unbroken)\(state)")
       return
@@ -51,12 +56,13 @@ final class ProgressDisplay: MigrationObserver {
     sayDeviceSteps()
     switch event {
     case .status(let status): say("status", status.rawValue)
-    case .deviceState, .roundBegan: break
+    case .deviceState, .roundBegan, .starting: break
     case .progress(let round, let sent, let remaining): progress(round, sent, remaining)
     case .roundEnded(let round, let decision): ended(round, decision)
     case .stopping(let prediction):
-      let text = prediction.map { "~" + ByteCount.duration($0.totalNanoseconds) } ?? "-"
-      say("stopping", "predicted downtime \(text)")
+      say("stopping", "predicted downtime \(prediction.map(TextReport.range) ?? "-")")
+    case .throttled(let percent): say("throttled", "\(percent) % of vCPU time taken")
+    case .returnedToRounds: say("runs on", "a device has new initial data")
     case .putBack(let pages): say("put back", "\(pages) pages of a send that failed")
     case .downtimeEnded(let downtime):
       say("downtime", ByteCount.duration(downtime.totalNanoseconds))
@@ -72,10 +78,9 @@ final class ProgressDisplay: MigrationObserver {
     let text = Terminal.lines(
       "round \(round)",
       "\(ByteCount.text(remaining)) remaining; sent \(ByteCount.text(sent)) so far",
-      width: Terminal.width)[0]
+      width: Terminal.width - 1)[0]
     // The rest of the line goes, so that no longer one shows behind it.
-    print("\r" + text + "\u{1b}[K", terminator: "")
-    fflush(nil)
+    Output.write("\r" + text + Terminal.eraseRest(after: text.count))
     lineIsOpen = true
   }
 
@@ -97,8 +102,7 @@ final class ProgressDisplay: MigrationObserver {
     if let prediction = round.prediction {
       say(
         "",
-        "predicted downtime ~\(ByteCount.duration(prediction.totalNanoseconds))"
-          + (prediction.isLowerBound ? " at least" : "") + ": \(decision)")
+        "predicted downtime \(TextReport.range(prediction)): \(decision)")
     }
   }
 
@@ -110,7 +114,7 @@ final class ProgressDisplay: MigrationObserver {
   }
 
   private func clearLine() {
-    if lineIsOpen { print("\r\u{1b}[K", terminator: "") }
+    if lineIsOpen { Output.write("\r" + Terminal.eraseRest(after: 0) + "\r") }
     lineIsOpen = false
   }
 

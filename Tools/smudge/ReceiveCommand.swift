@@ -8,66 +8,60 @@ struct ReceiveCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "receive",
     abstract: "Waits for a sample machine, takes it in, and has it compared byte for byte.",
-    usage: "smudge receive --listen ADDRESS [OPTIONS]",
+    usage: """
+      smudge receive --listen ADDRESS [OPTIONS]
+      smudge receive --from FILE [OPTIONS]
+      """,
     discussion: "Give the same --memory and --devices as the source, or it is refused by name.")
 
   @Option(help: "Where to wait: unix:PATH or tcp:HOST:PORT.")
-  var listen: String
+  var listen: String?
+
+  @Option(help: "Take the stream from this file, as `smudge migrate --to file:PATH` wrote it.")
+  var from: String?
 
   @Option(
     help: "Take it into real devices: /dev/vfio/N or /dev/vfio/devices/vfioN. Not for a sample.")
   var device: String?
 
   @OptionGroup var machine: MachineArguments
+  @OptionGroup var tls: TLSArguments
 
   @Flag(help: "Print nothing but errors.")
   var quiet = false
 
+  @Option(help: ArgumentHelp("End with this process.", visibility: .hidden))
+  var childOf: Int32?
+
   func validate() throws {
-    do { _ = try MigrationAddress(listen) } catch { throw ValidationError("\(error)") }
+    guard (listen != nil) != (from != nil) else {
+      throw ValidationError("say --listen ADDRESS or --from FILE, one of the two")
+    }
+    let waits: MigrationAddress
+    do { waits = try address } catch { throw ValidationError("\(error)") }
+    try tls.check(waits)
+  }
+
+  var address: MigrationAddress {
+    get throws(AddressError) {
+      if let from { return .file(path: from) }
+      return try MigrationAddress(listen ?? "")
+    }
   }
 
   func run() throws {
-    if let device {
-      do {
-        return try DeviceRun.receive(device, self)
-      } catch let error as ToolError { throw error } catch { throw ToolError("\(error)") }
-    }
-    let sample: SampleMachine
+    let parent = childOf.map { ParentProcess($0) }
+    defer { withExtendedLifetime(parent) {} }
     do {
-      sample = try SampleMachine(try machine.sampleOptions())
-    } catch { throw ToolError("\(error)") }
-    do {
-      let listener = try MigrationTransport.listen(on: try MigrationAddress(listen))
-      say("waiting on \(listener.address)")
-      let channel = try listener.accept(timeoutMilliseconds: machine.timeoutMilliseconds)
-      let destination = MigrationDestination(
-        machine: sample, memory: sample.ram, regions: sample.ram.ramRegions,
-        devices: sample.devices.map(\.migratable), clock: Clock.nanoseconds)
-      let report = try destination.receive(from: channel)
-      say(
-        "arrived: \(report.roundCount) rounds, \(ByteCount.text(report.streamBytes)), "
-          + "guest started in \(ByteCount.duration(report.startNanoseconds))")
-      let second = try listener.accept(
-        waitMilliseconds: machine.timeoutMilliseconds,
-        timeoutMilliseconds: machine.timeoutMilliseconds)
-      let verdict = try SampleVerification.answer(sample, over: second)
-      say("\(verdict.pagesDifferent) of \(verdict.pagesCompared) pages differ")
-      // What arrived is worth something only if it goes on.
-      let before = sample.devices.reduce(0) { $0 + $1.writeCount }
-      try sample.start()
-      usleep(100_000)
-      sample.shutDown()
-      let after = sample.devices.reduce(0) { $0 + $1.writeCount }
-      say("the guest ran on here: \(after - before) DMA writes in 100 ms")
-      guard verdict.isEqual else { throw ExitCode(ToolStatus.different.rawValue) }
-    } catch let code as ExitCode { throw code } catch { throw ToolError("\(error)") }
+      try DescriptorCheck.run()
+      if let device { return try DeviceRun.receive(device, self) }
+      try SampleReceiver(self).run()
+    } catch let code as ExitCode { throw code } catch { throw ToolError(before: error) }
   }
 
   func say(_ text: String) {
     guard !quiet else { return }
-    print(text)
-    fflush(nil)
+    Output.line(text)
   }
 }
 

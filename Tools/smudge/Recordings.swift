@@ -43,15 +43,10 @@ enum Recordings {
   }
 
   private static func read(_ path: String) throws -> (events: [FtraceEvent.Kind], notes: [String]) {
-    let data: Data
-    do {
-      data = try Data(contentsOf: URL(fileURLWithPath: path))
-    } catch {
-      throw ToolError("the trace \(path) could not be read: \(error.localizedDescription)")
-    }
+    let bytes = try InputFile.read(path, as: "trace")
     var events: [FtraceEvent.Kind] = []
     var importer = FtraceImporter()
-    importer.feed(Array(data)) { events.append($0.kind) }
+    importer.feed(bytes) { events.append($0.kind) }
     importer.finish { events.append($0.kind) }
     let summary = importer.summary
     guard !events.isEmpty else {

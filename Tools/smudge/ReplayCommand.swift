@@ -3,6 +3,7 @@ import DirtyTracker
 import EventTrace
 import Foundation
 import GuestDirtyLog
+import TraceReplay
 
 struct ReplayCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
@@ -23,13 +24,16 @@ struct ReplayCommand: ParsableCommand {
   var json = false
 
   func run() throws {
-    let data: Data
     do {
-      data = try Data(contentsOf: URL(fileURLWithPath: file))
-    } catch {
-      throw ToolError("the trace \(file) could not be read: \(error.localizedDescription)")
+      try replay(try InputFile.read(file, as: "trace"))
+    } catch let error as ToolError {
+      if json { try JSONReport.print(encoding: FailureDocument(error)) }
+      throw error
     }
-    let trace = TraceReader(Array(data))
+  }
+
+  private func replay(_ bytes: [UInt8]) throws {
+    let trace = TraceReader(bytes)
     var replay: TrackerReplay?
     var refusal: String?
     do throws(TraceRefusal) {
@@ -58,10 +62,10 @@ struct ReplayReport: Encodable {
   var schema = "smudge.replay/1"
   let file: String
   let events: Int
-  let damage: String?
-  let refusal: String?
+  @OrNull var damage: String?
+  @OrNull var refusal: String?
   let divergences: [String]
-  let stateDigest: String?
+  @OrNull var stateDigest: String?
   let containers: [Container]
 
   var isSound: Bool { damage == nil && refusal == nil && divergences.isEmpty }
@@ -88,7 +92,7 @@ struct ReplayReport: Encodable {
     guard !asJSON else { return try JSONReport.print(encoding: self) }
     let width = Terminal.width
     func say(_ label: String, _ text: String) {
-      for line in Terminal.lines(label, text, width: width) { Swift.print(line) }
+      for line in Terminal.lines(label, text, width: width) { Output.line(line) }
     }
     say("trace", file)
     say("events", "\(events)")
@@ -106,7 +110,7 @@ struct ReplayReport: Encodable {
         ])
       }
       TextReport.table(rows, leftColumns: 2)
-      Swift.print("dirty pages are those that were clean before, by who said so\n")
+      Output.line("dirty pages are those that were clean before, by who said so\n")
     }
     if let stateDigest { say("state digest", stateDigest) }
   }

@@ -6,28 +6,36 @@ import Foundation
   static func main() {
     // The child of a sample closes its end when it is done; that is an answer, not a signal.
     signal(SIGPIPE, SIG_IGN)
+    Output.reserveStandardStreams()
+    exit(Output.finish(status()))
+  }
+
+  private static func status() -> Int32 {
     do {
       guard CommandLine.arguments.count > 1 else {
         Terminal.error(Smudge.helpMessage())
-        exit(ToolStatus.usage.rawValue)
+        return ToolStatus.usage.rawValue
       }
       var command = try Smudge.parseAsRoot()
       try command.run()
+      return 0
     } catch let code as ExitCode {
-      exit(code.rawValue)
+      return code.rawValue
     } catch let error as ToolError {
       Terminal.error("smudge: \(error)")
-      exit(error.status.rawValue)
+      return error.status.rawValue
     } catch {
       let code = Smudge.exitCode(for: error)
       let text = Smudge.fullMessage(for: error)
-      if code == .success { print(text) } else { Terminal.error(text) }
-      exit(code == .success ? 0 : ToolStatus.usage.rawValue)
+      if code == .success { Output.line(text) } else { Terminal.error(text) }
+      return code == .success ? 0 : ToolStatus.usage.rawValue
     }
   }
 }
 
 struct Smudge: ParsableCommand {
+  static let version = "0.1.0"
+
   static let configuration = CommandConfiguration(
     commandName: "smudge",
     abstract: "Which guest pages did devices write, and does this machine migrate without loss?",
@@ -35,34 +43,22 @@ struct Smudge: ParsableCommand {
       Examples:
         smudge migrate --sample                a sample machine, to a second process
         smudge migrate --sample --break unmap  the same with one step left out: must fail
-        smudge receive --listen tcp:[::1]:4444 on the destination, then
+        smudge receive --listen tcp:[::1]:4444     a destination, then
         smudge migrate --sample --to tcp:[::1]:4444
         smudge migrate --sample --record run.trace    what the tracker saw, to a file, then
         smudge replay run.trace                       the same state from it, bit for bit
 
-      Exit status: 0 nothing differs; 1 pages or devices differ; 2 usage; 3 the migration failed;
-      130 it was interrupted.
+      Exit status, which says where the guest is:
+        0  it has moved, and nothing differs; or its stream is whole in a file
+        1  it has moved, and pages or devices differ
+        2  usage: nothing was begun
+        3  the migration failed: the guest runs on here, or nothing was begun
+        4  nobody knows: the destination was told to start and did not answer
+        5  it has moved, but the verdict is missing or could not be written
+        6  the migration failed: the guest is here and does not run
+        7  it has moved, after a stop longer than --limit, by --on-limit stop-anyway
+        130, 143  interrupted, by SIGINT or SIGTERM: the guest runs on here
       """,
-    version: "0.1.0",
+    version: version,
     subcommands: [MigrateCommand.self, ReceiveCommand.self, ReplayCommand.self])
-}
-
-/// How the tool ends.
-enum ToolStatus: Int32 {
-  case different = 1
-  case usage = 2
-  case failed = 3
-  /// By SIGINT, as a shell counts it.
-  case interrupted = 130
-}
-
-/// What went wrong, as a sentence.
-struct ToolError: Error, CustomStringConvertible {
-  let description: String
-  let status: ToolStatus
-
-  init(_ description: String, _ status: ToolStatus = .failed) {
-    self.description = description
-    self.status = status
-  }
 }

@@ -11,26 +11,42 @@ enum TextReport {
     downtime(result.report)
     devices(result)
     containers(result)
-    if !result.notes.isEmpty { Swift.print() }
+    if !result.notes.isEmpty { Output.line() }
     for note in result.notes {
-      for line in Terminal.lines("note", note, width: Terminal.width) { Swift.print(line) }
+      for line in Terminal.lines("note", note, width: Terminal.width) { Output.line(line) }
     }
     verdict(result)
   }
 
+  /// Columns that do not fit the width go on below, beside the first column once more.
   static func table(_ rows: [[String]], leftColumns: Int = 1) {
-    guard let width = rows.first?.count else { return }
-    let widths = (0..<width).map { column in rows.map { $0[column].count }.max() ?? 0 }
-    Swift.print()
-    for row in rows {
-      let cells = row.enumerated().map { column, text in
-        let space = String(repeating: " ", count: widths[column] - text.count)
-        return column < leftColumns ? text + space : space + text
+    guard let count = rows.first?.count else { return }
+    let widths = (0..<count).map { column in rows.map { $0[column].count }.max() ?? 0 }
+    var next = 1
+    repeat {
+      var columns = [0]
+      var used = widths[0]
+      while next < count, columns.count == 1 || used + 2 + widths[next] <= Terminal.width {
+        used += 2 + widths[next]
+        columns.append(next)
+        next += 1
       }
-      var line = cells.joined(separator: "  ")
-      while line.last == " " { line.removeLast() }
-      Swift.print(line)
-    }
+      Output.line()
+      for row in rows {
+        let cells = columns.map { column in
+          let space = String(repeating: " ", count: widths[column] - row[column].count)
+          return column < leftColumns ? row[column] + space : space + row[column]
+        }
+        var line = cells.joined(separator: "  ")
+        while line.last == " " { line.removeLast() }
+        Output.line(line)
+      }
+    } while next < count
+  }
+
+  /// A sentence under a table.
+  private static func sentence(_ text: String) {
+    for line in Terminal.wrapped(text, width: Terminal.width) { Output.line(line) }
   }
 
   private static func rounds(_ report: MigrationReport) {
@@ -50,53 +66,54 @@ enum TextReport {
         milliseconds(round.syncNanoseconds), "\(round.backendCallCount)",
         "\(round.mappingCallCount)",
         milliseconds(round.nanoseconds),
-        round.prediction.map { "~" + milliseconds($0.totalNanoseconds) }
+        round.prediction.map { range($0, unit: "") }
           ?? milliseconds(report.downtime.totalNanoseconds),
       ])
     }
     table(rows)
-    Swift.print(
-      "\nin all \(ByteCount.text(report.streamBytes)) in "
+    Output.line()
+    sentence(
+      "in all \(ByteCount.text(report.streamBytes)) in "
         + "\(ByteCount.duration(report.totalNanoseconds)), "
         + "backend calls: \(report.backendCallCount) by syncs, "
-        + "\(report.mappingCallCount) by maps and unmaps"
-    )
+        + "\(report.mappingCallCount) by maps and unmaps")
   }
 
   private static func downtime(_ report: MigrationReport) {
     let actual = report.downtime
     guard let predicted = report.prediction else { return }
     var rows = [["DOWNTIME", "PREDICTED ms", "ACTUAL ms", "BYTES"]]
-    func row(_ name: String, _ predicted: UInt64?, _ actual: UInt64?, _ bytes: UInt64? = nil) {
+    func row(
+      _ name: String, _ part: ((DowntimePrediction.Pace) -> UInt64)?, _ actual: UInt64?,
+      _ bytes: UInt64? = nil
+    ) {
+      let text = part.map { part in
+        span(part(predicted.fastest), part(predicted.slowest), "~")
+      }
       rows.append([
-        name, predicted.map { "~" + milliseconds($0) } ?? "-",
-        actual.map(milliseconds) ?? "-", bytes.map(ByteCount.text) ?? "-",
+        name, text ?? "-", actual.map(milliseconds) ?? "-", bytes.map(ByteCount.text) ?? "-",
       ])
     }
-    let pages = predicted.dirtyBytes &+ predicted.heldBackBytes
     row("stop vCPUs", nil, actual.stopVCPUsNanoseconds)
     row(
-      "device states", predicted.transitionNanoseconds,
+      "device states", \.transitionNanoseconds,
       actual.p2pNanoseconds &+ actual.stopCopyNanoseconds)
-    row("final sync", predicted.syncNanoseconds, actual.finalSyncNanoseconds)
+    row("final sync", \.syncNanoseconds, actual.finalSyncNanoseconds)
     row(
-      "dirty pages", predicted.transferNanoseconds(pages), actual.pagesNanoseconds,
-      actual.pagesBytes)
+      "dirty pages", predicted.pageNanoseconds, actual.pagesNanoseconds, actual.pagesBytes)
+    row("  of these pinned", nil, nil, predicted.heldBackBytes)
     row(
-      "  of these pinned", predicted.transferNanoseconds(predicted.heldBackBytes), nil,
-      predicted.heldBackBytes)
-    row(
-      "device data", predicted.transferNanoseconds(predicted.deviceBytes),
+      "device data", { predicted.deviceNanoseconds($0, overlaps: false) },
       actual.deviceNanoseconds, actual.deviceBytes)
     row("machine state", nil, actual.stateNanoseconds)
     row(
-      "answers", predicted.answerNanoseconds,
+      "answers", \.answerNanoseconds,
       actual.loadedNanoseconds &+ actual.startNanoseconds)
-    row("all", predicted.totalNanoseconds, actual.totalNanoseconds)
+    rows.append(["all", range(predicted, unit: ""), milliseconds(actual.totalNanoseconds), "-"])
     table(rows)
     if predicted.isLowerBound {
       let names = predicted.devicesWithoutEstimate.joined(separator: ", ")
-      Swift.print("the prediction is a lower bound: \(names) does not say how much it holds")
+      sentence("the prediction is a lower bound: \(names) does not say how much it holds")
     }
   }
 
@@ -152,38 +169,61 @@ enum TextReport {
   }
 
   private static func verdict(_ result: SampleRun.Result) {
-    let verdict = result.verdict
-    Swift.print()
-    Swift.print("pages compared       \(verdict.pagesCompared), byte for byte")
-    Swift.print("pages different      \(verdict.pagesDifferent)")
-    for gpa in verdict.different.prefix(8) { Swift.print("                     GPA \(gpa)") }
-    let listed = UInt64(min(verdict.different.count, 8))
-    if verdict.pagesDifferent > listed {
-      Swift.print("                     and \(verdict.pagesDifferent - listed) more")
-    }
-    if !verdict.devicesDifferent.isEmpty {
-      Swift.print("devices different    \(verdict.devicesDifferent.joined(separator: ", "))")
-    }
-    Swift.print(
+    Output.line()
+    if let verdict = result.verdict { compared(verdict) }
+    Output.line(
       "CPU-invisible pages  \(result.deviceOnlyPages) that only device tracking could find")
     if let recorded = result.recorded {
-      Swift.print("recorded             \(recorded.events) events to \(recorded.path)")
-      Swift.print("state digest         \(hexadecimal(recorded.stateDigest))")
+      Output.line("recorded             \(recorded.events) events to \(recorded.path)")
+      Output.line("state digest         \(hexadecimal(recorded.stateDigest))")
       if recorded.dropped > 0 {
-        Swift.print(
+        Output.line(
           "                     \(recorded.dropped) older ones were dropped: it gives no state")
       }
     }
+    if let over = result.report.overLimitNanoseconds {
+      Swift.print(
+        "downtime limit       missed by \(ByteCount.duration(over)): "
+          + "\(ByteCount.duration(result.report.downtime.totalNanoseconds)) of "
+          + ByteCount.duration(result.report.downtimeLimitNanoseconds))
+    }
     if let broken = result.command.broken {
-      Swift.print("left out on purpose  \(broken.rawValue)")
+      Output.line("left out on purpose  \(broken.rawValue)")
     }
-    if !verdict.isEqual {
-      Swift.print("verdict              DIFFERENT")
-    } else if result.deviceOnlyPages == 0 {
-      Swift.print("verdict              equal, but no device wrote: this proves nothing")
-    } else {
-      Swift.print("verdict              equal: nothing is missing")
+    switch result.verdict?.isEqual {
+    case nil:
+      Output.line("verdict              none: the stream is whole, and nobody was asked")
+    case false?: Output.line("verdict              DIFFERENT")
+    case true? where result.deviceOnlyPages == 0:
+      Output.line("verdict              equal, but no device wrote: this proves nothing")
+    case true?: Output.line("verdict              equal: nothing is missing")
     }
+  }
+
+  private static func compared(_ verdict: SampleVerdict) {
+    Output.line("pages compared       \(verdict.pagesCompared), byte for byte")
+    Output.line("pages different      \(verdict.pagesDifferent)")
+    for gpa in verdict.different.prefix(8) { Output.line("                     GPA \(gpa)") }
+    let listed = UInt64(min(verdict.different.count, 8))
+    if verdict.pagesDifferent > listed {
+      Output.line("                     and \(verdict.pagesDifferent - listed) more")
+    }
+    if !verdict.devicesDifferent.isEmpty {
+      sentence("devices different    \(verdict.devicesDifferent.joined(separator: ", "))")
+    }
+  }
+
+  /// `61.2-74.5 ms`; `~12.0 ms` where both ends are one; `>12.0 ms` for a lower bound.
+  static func range(_ prediction: DowntimePrediction) -> String { range(prediction, unit: " ms") }
+
+  private static func range(_ prediction: DowntimePrediction, unit: String) -> String {
+    if prediction.isLowerBound { return ">" + milliseconds(prediction.lowNanoseconds) + unit }
+    return span(prediction.lowNanoseconds, prediction.highNanoseconds, prediction.mark) + unit
+  }
+
+  private static func span(_ low: UInt64, _ high: UInt64, _ mark: String) -> String {
+    let (first, last) = (milliseconds(low), milliseconds(max(low, high)))
+    return first == last ? mark + first : "\(first)-\(last)"
   }
 
   static func milliseconds(_ nanoseconds: UInt64) -> String {

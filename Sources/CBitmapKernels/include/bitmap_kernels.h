@@ -25,13 +25,13 @@ typedef struct smudge_bitmap {
 } smudge_bitmap;
 
 /// One IOVA range and the GPA behind it: the layout of `Addressing.Mapping`.
-typedef struct smudge_mapping {
+typedef struct smudge_bitmap_mapping {
   uint64_t iova_first;
   uint64_t iova_last;
   uint64_t gpa_first;
   uint8_t permissions;
   uint64_t generation;
-} smudge_mapping;
+} smudge_bitmap_mapping;
 
 /// Mappings of a leaf of a table, in three columns, one after the other:
 ///
@@ -77,7 +77,7 @@ typedef struct smudge_scatter {
   uint64_t window_page_count;
   uint64_t page_shift;
   /// Sorted by IOVA, none overlapping another.
-  const smudge_mapping *mappings;
+  const smudge_bitmap_mapping *mappings;
   uint64_t mapping_count;
   /// Mappings with none of these permission bits contribute nothing.
   uint8_t write_permission;
@@ -151,12 +151,13 @@ int smudge_bitmap_scatter(smudge_scatter *scatter);
 /// Unpacks the writable mappings under which a page may be dirty: all that have one, and some that
 /// have none. Returns how many; `into` has room for all.
 size_t smudge_packed_dirty(const smudge_packed *packed, const smudge_answer *answer,
-                           smudge_mapping *into);
+                           smudge_bitmap_mapping *into);
 
 /// Unpacks mappings as runs: what goes on in IOVA and in GPA with the same permissions becomes one,
 /// with the generation of the first. `into` holds `open_count` mappings, of which the last may go
 /// on, and has room for as many more as are packed. Returns how many it holds then.
-size_t smudge_packed_runs(const smudge_packed *packed, size_t open_count, smudge_mapping *into);
+size_t smudge_packed_runs(const smudge_packed *packed, size_t open_count,
+                          smudge_bitmap_mapping *into);
 
 /// Moves lines of an answer into the target: what a writable mapping of one line of both, 2 MiB of
 /// 4 KiB pages, has dirty. They are zero in the answer after. What other mappings have dirty is

@@ -215,6 +215,8 @@ enum {
   SMUDGE_VFIO_FEATURE_DMA_LOGGING_STOP = 7,
   SMUDGE_VFIO_FEATURE_DMA_LOGGING_REPORT = 8,
   SMUDGE_VFIO_FEATURE_MIG_DATA_SIZE = 9,
+  /// Linux 2026-07, without a payload: SMUDGE_VFIO_PRECOPY_INFO_REINIT is told from then on.
+  SMUDGE_VFIO_FEATURE_MIG_PRECOPY_INFO_V2 = 12,
 };
 
 /// The envelope of VFIO_DEVICE_FEATURE; the payload follows. The structures below carry it.
@@ -259,6 +261,11 @@ typedef struct smudge_vfio_feature_data_size {
   smudge_vfio_feature feature;
   uint64_t stop_copy_length;
 } smudge_vfio_feature_data_size;
+
+enum {
+  /// An answer: new initial data is on the stream.
+  SMUDGE_VFIO_PRECOPY_INFO_REINIT = 1 << 0,
+};
 
 typedef struct smudge_vfio_precopy_info {
   uint32_t argsz;

@@ -1,5 +1,6 @@
 import Addressing
 import GuestDirtyLog
+import PageBitmap
 
 extension MigrationDestination {
   func greet(_ link: Link) throws(MigrationError.Cause) {
@@ -17,16 +18,20 @@ extension MigrationDestination {
       throw refuse(.malformed(.hello, "it does not say what a hello must"))
     }
     wantsAnswers = hello.wantsAnswers
+    report.token = hello.token
     let misfits = misfits(of: hello)
-    guard misfits.isEmpty else { throw .refused(misfits.joined(separator: "; ")) }
+    guard misfits.isEmpty else { throw .refused(PeerText.list(misfits)) }
     incoming = hello.devices.compactMap { wanted in
       localDevices.first { $0.name == wanted.name }.map { Incoming(device: $0) }
     }
+    try expectNothingYet()
     isLoading = true
+    let began = clock()
     for entry in incoming {
       try onDevice { () throws(DeviceError) in try entry.device.beginResuming() }
       observe(entry.device)
     }
+    walkNanoseconds = clock() &- began
     if wantsAnswers, let answers = link.answers {
       do throws(ChannelError) {
         try answers.begin()
@@ -34,9 +39,18 @@ extension MigrationDestination {
         throw .channel(error)
       }
     }
-    try tell(.accepted)
+    try tell(.accepted, argument: StreamFormat.acceptsPings)
     stage = .rounds
     observer?.migration(.status(.active))
+  }
+
+  /// No page has come.
+  private func expectNothingYet() throws(MigrationError.Cause) {
+    do throws(PageBitmapError) {
+      arrival = try PageArrival(regions)
+    } catch {
+      throw .refused("there is no memory here to count the pages that come: \(error)")
+    }
   }
 
   /// Everything that keeps the source's guest from running here, a clause each.
@@ -56,7 +70,7 @@ extension MigrationDestination {
     let there = Set(hello.regions)
     if there.count != hello.regions.count { found.append("a RAM region is there twice") }
     for region in hello.regions where !here.contains(region) {
-      found.append("there is no RAM \(region.name) at GPA \(region.gpa) here")
+      found.append("there is no RAM \(PeerText.name(region.name)) at GPA \(region.gpa) here")
     }
     for region in regions
     where !there.contains(StreamHello.Region(name: region.name, gpa: region.gpa)) {
@@ -66,7 +80,7 @@ extension MigrationDestination {
     if names.count != hello.devices.count { found.append("a device is there twice") }
     for wanted in hello.devices {
       guard let device = localDevices.first(where: { $0.name == wanted.name }) else {
-        found.append("there is no device \(wanted.name) here")
+        found.append("there is no device \(PeerText.name(wanted.name)) here")
         continue
       }
       if !Self.fits(wanted.interface, device.interface) {

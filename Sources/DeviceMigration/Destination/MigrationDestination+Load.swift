@@ -10,6 +10,8 @@ extension MigrationDestination {
       throw .sourceAborted(
         try self.section { (reader) throws(StreamError) in try reader.readText(of: section) })
     }
+    if section.kind == .alive, stage != .complete { return try expectNoPayload(section) }
+    if section.kind == .ping, stage != .complete { return try answer(section) }
     if stage == .complete {
       guard section.kind == .start else { throw refuse(.afterComplete(section.kind)) }
       try expectNoPayload(section)
@@ -31,6 +33,12 @@ extension MigrationDestination {
     guard section.payloadByteCount == 0 else {
       throw refuse(.malformed(section.kind, "it has a payload"))
     }
+  }
+
+  private func answer(_ ping: StreamSection) throws(MigrationError.Cause) {
+    try expectNoPayload(ping)
+    guard wantsAnswers else { throw refuse(.unexpected(.ping, "the source waits for no answers")) }
+    try tell(.pong, argument: walkNanoseconds, count: ping.count)
   }
 
   private func takeMark(_ section: StreamSection) throws(MigrationError.Cause) {
@@ -75,6 +83,7 @@ extension MigrationDestination {
       }
       totals.zeroPages &+= count
     }
+    arrival?.came(range)
   }
 
   /// The index of the device a section is about, which must still be loading.
@@ -181,6 +190,10 @@ extension MigrationDestination {
     if let missing = incoming.first(where: { !$0.hasEnded }) {
       throw refuse(.totalsDiffer("the state of device \(missing.device.name) has no end"))
     }
+    if let bare = incoming.first(where: { !$0.hasConfiguration && $0.device.hasConfiguration }) {
+      throw refuse(.totalsDiffer("the configuration of device \(bare.device.name) never came"))
+    }
+    if let missing = arrival?.missing { throw refuse(.totalsDiffer(missing)) }
     guard hasMachineState else { throw refuse(.totalsDiffer("the machine's state has no end")) }
     guard sent == totals else { throw refuse(.totalsDiffer("\(sent) sent, \(totals) came")) }
     do throws(MachineError) {

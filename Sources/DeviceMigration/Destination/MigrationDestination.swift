@@ -11,6 +11,8 @@ public import GuestDirtyLog
 /// 3. A failure before the guest runs leaves every device reset and the guest stopped, and tells
 ///    the source why. The memory holds parts of the source's then, and must be discarded.
 /// 4. No byte of the stream traps, and no page outside RAM is touched.
+/// 5. The guest starts only when every page of RAM came at least once, with content or as a page of
+///    zeroes, and the configuration of every device that has one.
 ///
 /// States (``Stage``):
 ///
@@ -49,6 +51,9 @@ public final class MigrationDestination {
   var hasMachineState = false
   var payload: [UInt8] = []
   var incoming: [Incoming] = []
+  var arrival: PageArrival?
+  /// What it took to bring all devices to RESUMING.
+  var walkNanoseconds: UInt64 = 0
 
   struct Link {
     let channel: any ByteChannel
@@ -102,6 +107,8 @@ public final class MigrationDestination {
     machineState = []
     hasMachineState = false
     incoming = []
+    arrival = nil
+    walkNanoseconds = 0
   }
 
   /// Reads and does one section.
@@ -146,10 +153,12 @@ public final class MigrationDestination {
     }
   }
 
-  func tell(_ kind: StreamSectionKind) throws(MigrationError.Cause) {
+  func tell(
+    _ kind: StreamSectionKind, argument: UInt64 = 0, count: UInt32 = 0
+  ) throws(MigrationError.Cause) {
     guard wantsAnswers, let answers = link?.answers else { return }
     do throws(ChannelError) {
-      try answers.write(kind)
+      try answers.write(kind, argument: argument, count: count)
     } catch {
       throw .channel(error)
     }
@@ -207,6 +216,8 @@ public final class MigrationDestination {
 /// What a destination can say about a migration afterwards.
 public struct DestinationReport: Sendable, Hashable {
   public var totals = StreamTotals()
+  /// The source's, of its hello.
+  public var token: UInt64 = 0
   public var roundCount: UInt64 = 0
   public var streamBytes: UInt64 = 0
   /// States of each device, by its name.

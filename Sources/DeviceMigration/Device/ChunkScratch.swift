@@ -5,6 +5,13 @@ import Locking
 final class ChunkScratch: Sendable {
   private let bytes = Mutex<[UInt8]>([])
 
+  /// Has the memory before it is needed: a first read would wait for the kernel to clear the pages.
+  func prepare(_ byteCount: Int) {
+    bytes.withLock { bytes in
+      if bytes.count < byteCount { bytes = [UInt8](repeating: 0, count: byteCount) }
+    }
+  }
+
   /// Calls `body` with exactly `byteCount` bytes, then appends as many of them as it says.
   func read<R: Sendable>(
     _ byteCount: Int, into buffer: inout [UInt8],

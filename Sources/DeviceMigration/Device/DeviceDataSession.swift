@@ -14,10 +14,15 @@ public struct PrecopyInfo: Hashable, Sendable {
   public let initialBytes: UInt64
   /// State that changed since it was read.
   public let dirtyBytes: UInt64
+  /// VFIO_PRECOPY_INFO_REINIT: new initial data is on the stream; `initialBytes` counts it,
+  /// whatever it was before, and `dirtyBytes` counts from it. Only where
+  /// ``VFIOMigrationV2/enablePrecopyRestarts()`` was taken.
+  public let initialDataRestarted: Bool
 
-  public init(initialBytes: UInt64, dirtyBytes: UInt64) {
+  public init(initialBytes: UInt64, dirtyBytes: UInt64, initialDataRestarted: Bool = false) {
     self.initialBytes = initialBytes
     self.dirtyBytes = dirtyBytes
+    self.initialDataRestarted = initialDataRestarted
   }
 }
 

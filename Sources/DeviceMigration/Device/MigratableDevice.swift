@@ -60,6 +60,10 @@ public protocol MigratableDevice: AnyObject, Sendable {
   /// States passed through since the last `beginPrecopy` or `beginResuming`, the first included.
   var observedStates: [DeviceState] { get }
 
+  /// A migration is about to begin: has the memory that chunks of so many bytes are read into. The
+  /// first read of a device without PRE_COPY comes while the guest stands still.
+  func prepareToSave(byteCountMax: Int)
+
   /// Begins saving. A device without PRE_COPY stays RUNNING, one that is stopped stays STOP: their
   /// state comes in stop-and-copy.
   func beginPrecopy() throws(DeviceError)
@@ -73,9 +77,17 @@ public protocol MigratableDevice: AnyObject, Sendable {
   /// What is left; asks the device. Never fails: what can not be known is nil.
   func pendingEstimate() -> PendingEstimate
 
+  /// What is left to read while the device works, without what stop-and-copy will give: that may be
+  /// a command to firmware, and is asked once a round, not after every chunk.
+  func precopyEstimate() -> PendingEstimate
+
   /// Phase 1 of stopping: no DMA to other devices from here on. Does nothing where there is no P2P
   /// state or the device is stopped.
   func enterP2P() throws(DeviceError)
+
+  /// Back from phase 1, the VM runs on: PRE_COPY_P2P to PRE_COPY, RUNNING_P2P to RUNNING. Does
+  /// nothing in any other state.
+  func leaveP2P() throws(DeviceError)
 
   /// Phase 2 of stopping: the device stops, the rest of its state can be read. vCPUs are stopped.
   func beginStopCopy() throws(DeviceError)
@@ -108,6 +120,9 @@ public protocol MigratableDevice: AnyObject, Sendable {
   /// Throws only when a reset failed too: the device is lost until it is plugged in anew.
   func recover() throws(DeviceError) -> DeviceRecovery
 
+  /// Whether it has a PCI configuration: a destination takes no device that has one without it.
+  var hasConfiguration: Bool { get }
+
   /// The PCI configuration as versioned bytes, nil for a device that is not on PCI. Saved when the
   /// device is stopped.
   func saveConfiguration() throws(DeviceError) -> [UInt8]?
@@ -115,6 +130,11 @@ public protocol MigratableDevice: AnyObject, Sendable {
   /// Validates saved bytes against this device, then writes them; nothing is written when anything
   /// is wrong with them. Before `run`.
   func restoreConfiguration(_ bytes: RawSpan) throws(DeviceError)
+}
+
+extension MigratableDevice {
+  public func prepareToSave(byteCountMax: Int) {}
+  public func precopyEstimate() -> PendingEstimate { pendingEstimate() }
 }
 
 /// The bounds of a chunk.

@@ -61,6 +61,8 @@ extension MigratableDeviceV1 {
     }
   }
 
+  public func leaveP2P() throws(DeviceError) {}
+
   public func beginStopCopy() throws(DeviceError) {
     switch course.state {
     case .running, .precopy, .stop: try move(to: .stopCopy)
@@ -83,6 +85,8 @@ extension MigratableDeviceV1 {
     default: throw wrongState("stop", detail: "a migration is under way")
     }
   }
+
+  public var hasConfiguration: Bool { configuration != nil }
 
   public func saveConfiguration() throws(DeviceError) -> [UInt8]? {
     try savedConfiguration()

@@ -1,11 +1,21 @@
+import Locking
+
 extension MigratableDeviceV2 {
+  public func prepareToSave(byteCountMax: Int) {
+    scratch.prepare(min(byteCountMax, DeviceChunk.byteCountMax))
+  }
+
   public func beginPrecopy() throws(DeviceError) {
     if let error = refresh() { throw error }
     course.begin()
     switch course.state {
     case .stop: return
     case .running, .runningP2P:
-      if table.supports(.precopy) { try move(to: .precopy) }
+      guard table.supports(.precopy) else { return }
+      // A device that has no such word, or fails to take it, goes on without: its initial data only
+      // falls.
+      saysRestarts.withLock { $0 = (try? migration.enablePrecopyRestarts()) ?? false }
+      try move(to: .precopy)
     default: throw wrongState("begin pre-copy")
     }
   }
@@ -53,15 +63,21 @@ extension MigratableDeviceV2 {
 
   public func pendingEstimate() -> PendingEstimate {
     guard interface.isMigratable else { return .unknown }
-    var initial: UInt64?
-    var dirty: UInt64?
-    if course.state.isPrecopy, let info = try? session?.precopyInfo() {
-      initial = info.initialBytes
-      dirty = info.dirtyBytes
-    }
+    let precopy = precopyEstimate()
     return PendingEstimate(
-      precopyInitialBytes: initial, precopyDirtyBytes: dirty,
-      stopCopyBytes: try? migration.stopCopyByteCount())
+      precopyInitialBytes: precopy.precopyInitialBytes,
+      precopyDirtyBytes: precopy.precopyDirtyBytes,
+      // A device that has no such number, or fails, does not say: that is an answer.
+      stopCopyBytes: try? migration.stopCopyByteCount(),
+      initialDataRestarted: precopy.initialDataRestarted)
+  }
+
+  public func precopyEstimate() -> PendingEstimate {
+    // The same here.
+    guard course.state.isPrecopy, let info = try? session?.precopyInfo() else { return .unknown }
+    return PendingEstimate(
+      precopyInitialBytes: info.initialBytes, precopyDirtyBytes: info.dirtyBytes,
+      initialDataRestarted: info.initialDataRestarted && saysRestarts.withLock { $0 })
   }
 
   public func enterP2P() throws(DeviceError) {
@@ -70,6 +86,14 @@ extension MigratableDeviceV2 {
     case .precopy where table.supports(.precopyP2P): try move(to: .precopyP2P)
     case .running, .precopy, .runningP2P, .precopyP2P, .stop: return
     case .error, .stopCopy, .resuming: throw wrongState("enter P2P")
+    }
+  }
+
+  public func leaveP2P() throws(DeviceError) {
+    switch course.state {
+    case .precopyP2P: try move(to: .precopy)
+    case .runningP2P: try move(to: .running)
+    default: return
     }
   }
 
@@ -95,6 +119,8 @@ extension MigratableDeviceV2 {
     default: throw wrongState("stop", detail: "a migration is under way")
     }
   }
+
+  public var hasConfiguration: Bool { configuration != nil }
 
   public func saveConfiguration() throws(DeviceError) -> [UInt8]? {
     try savedConfiguration()

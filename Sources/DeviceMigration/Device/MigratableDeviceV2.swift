@@ -16,6 +16,8 @@ public final class MigratableDeviceV2: MigratableDevice, StatefulDevice {
   let course: DeviceCourse
   let table: DeviceStateTable
   let scratch = ChunkScratch()
+  /// The device took the word that lets it say that its initial data began again.
+  let saysRestarts = Mutex(false)
   private let held = Mutex<(any DeviceDataSession)?>(nil)
 
   /// Asks the device for its features and its state. Does not fail: a device that does not answer

@@ -7,14 +7,18 @@ public struct PendingEstimate: Hashable, Sendable {
   public let precopyDirtyBytes: UInt64?
   /// What stop-and-copy will give if it begins now, what is counted above included.
   public let stopCopyBytes: UInt64?
+  /// New initial data came up since the last question: what `precopyInitialBytes` was before says
+  /// nothing about what it is now.
+  public let initialDataRestarted: Bool
 
   public init(
     precopyInitialBytes: UInt64? = nil, precopyDirtyBytes: UInt64? = nil,
-    stopCopyBytes: UInt64? = nil
+    stopCopyBytes: UInt64? = nil, initialDataRestarted: Bool = false
   ) {
     self.precopyInitialBytes = precopyInitialBytes
     self.precopyDirtyBytes = precopyDirtyBytes
     self.stopCopyBytes = stopCopyBytes
+    self.initialDataRestarted = initialDataRestarted
   }
 
   /// Nothing is known.
@@ -23,8 +27,6 @@ public struct PendingEstimate: Hashable, Sendable {
   /// Readable while the device works; nil when neither part is known.
   public var precopyBytes: UInt64? {
     guard precopyInitialBytes != nil || precopyDirtyBytes != nil else { return nil }
-    let (sum, overflow) = (precopyInitialBytes ?? 0)
-      .addingReportingOverflow(precopyDirtyBytes ?? 0)
-    return overflow ? UInt64.max : sum
+    return (precopyInitialBytes ?? 0).addingSaturating(precopyDirtyBytes ?? 0)
   }
 }

@@ -16,6 +16,15 @@ public protocol VFIOMigrationV2: AnyObject, Sendable {
   /// ENOTTY before Linux 6.2 and over vfio-user.
   func stopCopyByteCount() throws(DeviceError) -> UInt64
 
+  /// SET of VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 (Linux 2026-07): from now on
+  /// ``PrecopyInfo/initialDataRestarted`` means something, and initial bytes may rise again.
+  /// - Returns: false where the device has no such feature.
+  func enablePrecopyRestarts() throws(DeviceError) -> Bool
+
   /// VFIO_DEVICE_RESET: to RUNNING from every state, device state lost.
   func reset() throws(DeviceError)
+}
+
+extension VFIOMigrationV2 {
+  public func enablePrecopyRestarts() throws(DeviceError) -> Bool { false }
 }

@@ -24,6 +24,12 @@ public final class DeviceStateDriver {
   /// Nanoseconds the last walk of each phase took, all devices.
   public private(set) var preparedNanoseconds: UInt64 = 0
   public private(set) var finishedNanoseconds: UInt64 = 0
+  /// The same of each device, in the walk that came last.
+  private(set) var stepNanoseconds: [UInt64] = []
+  /// Asked between the two walks of a stop for a migration, when every device is in P2P: false
+  /// holds them there, for ``leaveP2P()``.
+  var mayStop: (() -> Bool)?
+  private(set) var isHeldInP2P = false
   private let clock: () -> UInt64
   private var isSaving = false
 
@@ -51,10 +57,17 @@ public final class DeviceStateDriver {
       if migration.isUnderWay {
         guard !isSaving else { return }
         isSaving = true
-        try inTwoPhases({ (device) throws(DeviceError) in try device.enterP2P() }) {
-          (device) throws(DeviceError) in try device.beginStopCopy()
-        }
-      } else if before == .running {
+        try inTwoPhases(
+          { (device) throws(DeviceError) in try device.enterP2P() },
+          { (device) throws(DeviceError) in try device.beginStopCopy() },
+          mayGoOn: {
+            // A VM that was paused by hand stays where it is.
+            guard state == .finishMigrate, before == .running else { return true }
+            self.isHeldInP2P = self.mayStop?() == false
+            return !self.isHeldInP2P
+          })
+      } else if before == .running || state == .paused {
+        // After FINISH_MIGRATE as well: a migration that failed there brought the devices back.
         try stopAll()
       }
     }
@@ -66,6 +79,7 @@ public final class DeviceStateDriver {
     switch status {
     case .setup:
       isSaving = false
+      isHeldInP2P = false
       try each { (device) throws(DeviceError) in try device.beginPrecopy() }
     case .completed:
       try each { (device) throws(DeviceError) in try device.finishSaving() }
@@ -76,9 +90,19 @@ public final class DeviceStateDriver {
     }
   }
 
+  /// From where ``mayStop`` held them back to pre-copy, or to RUNNING: the VM goes on.
+  func leaveP2P() throws(DeviceError) {
+    precondition(isHeldInP2P, "the devices are not held in P2P")
+    isHeldInP2P = false
+    isSaving = false
+    vm = .running
+    try each { (device) throws(DeviceError) in try device.leaveP2P() }
+  }
+
   /// Brings every device back to where the VM is. What a device lost is in the answer.
   public func recoverAll() -> [DeviceAftermath] {
     isSaving = false
+    isHeldInP2P = false
     var aftermath: [DeviceAftermath] = []
     for device in devices {
       var result: Result<DeviceRecovery, DeviceError>
@@ -122,21 +146,27 @@ public final class DeviceStateDriver {
 
   private func inTwoPhases(
     _ first: (any MigratableDevice) throws(DeviceError) -> Void,
-    _ second: (any MigratableDevice) throws(DeviceError) -> Void
+    _ second: (any MigratableDevice) throws(DeviceError) -> Void,
+    mayGoOn: () -> Bool = { true }
   ) throws(DeviceError) {
     let begin = clock()
     try each(first)
     let middle = clock()
     preparedNanoseconds = middle &- begin
+    finishedNanoseconds = 0
+    guard mayGoOn() else { return }
     try each(second)
     finishedNanoseconds = clock() &- middle
   }
 
   private func each(_ step: (any MigratableDevice) throws(DeviceError) -> Void) throws(DeviceError)
   {
+    stepNanoseconds = []
     for device in devices {
       defer { onDeviceState?(device) }
+      let began = clock()
       try step(device)
+      stepNanoseconds.append(clock() &- began)
     }
   }
 }

@@ -14,8 +14,18 @@ public protocol MigratingMachine: AnyObject {
   /// Opaque to the stream. vCPUs are stopped.
   func saveState() throws(MachineError) -> [UInt8]
 
+  /// Takes `percent` of their time from the vCPUs, 0 to 99; 0 gives it back. Asked in rounds that
+  /// bring no progress, where ``MigrationPolicy/throttle`` wants it, and with 0 when the migration
+  /// is over in whatever way.
+  /// - Returns: false where the VMM cannot.
+  func throttleVCPUs(percent: Int) throws(MachineError) -> Bool
+
   /// Takes what `saveState` gave, before any device or vCPU runs.
   func restoreState(_ bytes: [UInt8]) throws(MachineError)
+}
+
+extension MigratingMachine {
+  public func throttleVCPUs(percent: Int) throws(MachineError) -> Bool { false }
 }
 
 /// The VMM could not do what the migration asked.

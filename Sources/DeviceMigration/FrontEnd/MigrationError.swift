@@ -16,7 +16,7 @@ public struct MigrationError: Error, Sendable, CustomStringConvertible {
     /// The destination said no, in its words.
     case refused(String)
     case cancelled(String)
-    case notConverging(rounds: Int, predictedNanoseconds: UInt64)
+    case notConverging(rounds: Int, predicted: DowntimePrediction)
     /// The VM was resumed after its devices had been stopped.
     case resumedMeanwhile
     /// Pages are reported dirty again and again though vCPUs and devices have stopped.
@@ -39,8 +39,7 @@ public struct MigrationError: Error, Sendable, CustomStringConvertible {
       case .refused(let reason): "the destination refused: \(reason)"
       case .cancelled(let reason): "cancelled: \(reason)"
       case .notConverging(let rounds, let predicted):
-        "not converging: after \(rounds) rounds the predicted downtime is "
-          + "~\(predicted / 1_000_000) ms"
+        "not converging: after \(rounds) rounds the predicted downtime is \(predicted.sentence)"
       case .resumedMeanwhile: "the VM was resumed after its devices had been stopped"
       case .writtenAfterStop(let pages):
         "\(pages) pages were still being written after vCPUs and devices had stopped"

@@ -8,6 +8,13 @@ public enum MigrationEvent: Sendable {
   case roundEnded(MigrationRound, MigrationDecision)
   /// vCPUs are about to be stopped.
   case stopping(DowntimePrediction?)
+  /// So much of their time is taken from the vCPUs.
+  case throttled(percent: Int)
+  /// A device had new initial data when the vCPUs had stopped; they run again.
+  case returnedToRounds
+  /// The destination has everything and is about to be told to start: the last moment at which a
+  /// cancellation is heeded.
+  case starting
   /// A send failed and will be made again.
   case putBack(pages: UInt64)
   case downtimeEnded(DowntimeMeasured)

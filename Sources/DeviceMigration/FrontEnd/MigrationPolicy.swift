@@ -2,19 +2,36 @@
 public struct MigrationPolicy: Sendable, Hashable {
   /// What happens when the rounds do not bring the predicted downtime under the limit.
   public enum NotConverging: Sendable, Hashable {
-    /// Rounds go on until somebody cancels.
+    /// Rounds go on until somebody cancels. The first that brings no progress is noted.
     case keepGoing
-    /// After so many rounds the guest is stopped, whatever the prediction.
+    /// After so many rounds, or ``MigrationPolicy/stalledRoundCountMax`` without progress, the
+    /// guest is stopped, whatever the prediction. The report says by how much it missed the limit.
     case stopAnyway(afterRounds: Int)
-    /// After so many rounds the migration fails, and the guest runs on here.
+    /// After so many rounds, or ``MigrationPolicy/stalledRoundCountMax`` without progress, the
+    /// migration fails, and the guest runs on here.
     case giveUp(afterRounds: Int)
+  }
+
+  /// What the stop decision makes of a prediction that is only a lower bound, because a device does
+  /// not say how much state it has left.
+  public enum UnknownDeviceSize: Sendable, Hashable {
+    /// The lower bound decides, and the decision says that it was one. A device before Linux 6.2
+    /// never says, and its guest has to be movable.
+    case lowerBoundDecides
+    /// The guest is not stopped on a lower bound: it does not converge.
+    case neverStops
   }
 
   /// The guest is stopped when the predicted downtime is within this.
   public var downtimeLimitNanoseconds: UInt64 = 300_000_000
   /// The guest is not stopped after fewer rounds than this, whatever the prediction.
   public var roundCountMin = 1
-  public var notConverging = NotConverging.stopAnyway(afterRounds: 30)
+  public var unknownDeviceSize = UnknownDeviceSize.lowerBoundDecides
+  public var notConverging = NotConverging.keepGoing
+  /// Rounds in a row that bring no progress before a stop anyway, or before giving up.
+  public var stalledRoundCountMax = 10
+  /// How the guest is slowed in rounds that bring no progress; nil: it is not.
+  public var throttle: VCPUThrottle?
   /// Refused by name: a device on the destination can not wait for a page.
   public var wantsPostcopy = false
   /// Whether devices of this guest may access each other directly. Say false only where the guest

@@ -26,7 +26,8 @@ public struct MigrationRound: Sendable, Hashable {
   public var mappingCallCount = 0
   /// Newly dirty pages since the round began, by who said so.
   public var dirtiedPages: [DirtySource: UInt64] = [:]
-  /// As measured up to now.
+  /// Of its pages, until the last of them had arrived; where it sent too few to tell, that of the
+  /// round before.
   public var bandwidthBytesPerSecond: UInt64 = 0
   public var sync = SyncReport()
   /// Nil in the last pass.
@@ -38,9 +39,7 @@ public struct MigrationRound: Sendable, Hashable {
   public var dirtyRateBytesPerSecond: UInt64 {
     let pages = dirtiedPages.values.reduce(0, &+)
     // A log has at most 2^40 pages of 4 KiB.
-    let (high, low) = (pages &* pageByteCount).multipliedFullWidth(by: 1_000_000_000)
-    let time = max(nanoseconds, 1)
-    return high >= time ? UInt64.max : time.dividingFullWidth((high, low)).quotient
+    return (pages &* pageByteCount).multiplied(by: 1_000_000_000, over: max(nanoseconds, 1))
   }
 }
 
@@ -60,6 +59,13 @@ public struct MigrationReport: Sendable {
   public var status = MigrationStatus.none
   public var rounds: [MigrationRound] = []
   public var devices: [Device] = []
+  /// The limit of the policy.
+  public var downtimeLimitNanoseconds: UInt64 = 0
+  /// Most of their time that was taken from the vCPUs. Percent.
+  public var throttledPercentMax = 0
+  /// How long the guest stood still in stops that did not go through, because a device had new
+  /// initial data.
+  public var returnedNanoseconds: UInt64 = 0
   /// The one the guest was stopped on.
   public var prediction: DowntimePrediction?
   public var downtime = DowntimeMeasured()
@@ -80,6 +86,12 @@ public struct MigrationReport: Sendable {
 
   public init() {}
 
+  /// By how much the downtime missed the limit; nil where it did not, or nothing was measured.
+  public var overLimitNanoseconds: UInt64? {
+    let total = downtime.totalNanoseconds
+    return total > downtimeLimitNanoseconds ? total - downtimeLimitNanoseconds : nil
+  }
+
   /// Longest run of rounds at the end in which the prediction did not fall.
   public var roundsWithoutProgress: Int {
     var best = UInt64.max
@@ -96,8 +108,10 @@ public struct MigrationReport: Sendable {
 /// What comes after a round.
 public enum MigrationDecision: Hashable, Sendable, CustomStringConvertible {
   case anotherRound
-  /// The predicted downtime is within the limit.
+  /// The predicted downtime is within the limit, at worst.
   case stop
+  /// A lower bound of the downtime is within the limit, and the policy lets it decide.
+  case stopOnLowerBound
   /// The rounds are used up and the policy says so.
   case stopAnyway(rounds: Int)
   case giveUp(rounds: Int)
@@ -106,25 +120,32 @@ public enum MigrationDecision: Hashable, Sendable, CustomStringConvertible {
     switch self {
     case .anotherRound: "another round"
     case .stop: "stop: the predicted downtime is within the limit"
+    case .stopOnLowerBound:
+      "stop: the downtime is within the limit as far as the devices say what they hold"
     case .stopAnyway(let rounds): "stop anyway after \(rounds) rounds"
     case .giveUp(let rounds): "give up after \(rounds) rounds"
     }
   }
 
   /// After round `rounds`.
-  /// - Parameter waitsForInitialData: a device has data of its first pass left.
+  /// - Parameters:
+  ///   - stalledRounds: those at the end that brought no progress.
+  ///   - waitsForInitialData: a device has data of its first pass left.
   public static func after(
-    rounds: Int, _ prediction: DowntimePrediction, waitsForInitialData: Bool,
-    policy: MigrationPolicy
+    rounds: Int, stalledRounds: Int = 0, _ prediction: DowntimePrediction,
+    waitsForInitialData: Bool, policy: MigrationPolicy
   ) -> MigrationDecision {
     if !waitsForInitialData, rounds >= policy.roundCountMin,
-      prediction.totalNanoseconds <= policy.downtimeLimitNanoseconds
+      prediction.highNanoseconds <= policy.downtimeLimitNanoseconds
     {
-      return .stop
+      guard prediction.isLowerBound else { return .stop }
+      if policy.unknownDeviceSize == .lowerBoundDecides { return .stopOnLowerBound }
     }
+    let isStalled = stalledRounds >= policy.stalledRoundCountMax
     switch policy.notConverging {
-    case .stopAnyway(let limit) where rounds >= limit: return .stopAnyway(rounds: rounds)
-    case .giveUp(let limit) where rounds >= limit: return .giveUp(rounds: rounds)
+    case .stopAnyway(let limit) where rounds >= limit || isStalled:
+      return .stopAnyway(rounds: rounds)
+    case .giveUp(let limit) where rounds >= limit || isStalled: return .giveUp(rounds: rounds)
     default: return .anotherRound
     }
   }

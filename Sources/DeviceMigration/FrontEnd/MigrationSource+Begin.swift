@@ -12,18 +12,20 @@ extension MigrationSource {
     reset(for: channel)
     try attempt(.begin) { () throws(MigrationError.Cause) in
       try greet()
-      tracking.resetAllDirty()
+      tracking.log.resetAllDirty()
       do throws(GuestDirtyLogError) {
-        consumer = try tracking.addConsumer(
+        consumer = try tracking.log.addConsumer(
           "migration to \(channel.name)", startsDirty: true)
       } catch {
         throw .log(error)
       }
       isTracking = true
       take(tracking.startTracking())
-      let began = clock()
+      for device in devices {
+        device.device.prepareToSave(byteCountMax: policy.chunkByteCountMax)
+      }
       try setStatus(.setup)
-      slowestWalkNanoseconds = clock() &- began
+      estimator.walked(driver.stepNanoseconds)
       try setStatus(.active)
     }
     phase = .rounds
@@ -44,36 +46,51 @@ extension MigrationSource {
     wasResumedMeanwhile = false
     failedFromOutside = false
     isOutcomeUnknown = false
-    bandwidth = BandwidthMeter()
+    pace = PaceMeter()
+    estimator = DowntimeEstimator()
+    pinging = Pinging()
+    hasNotedStall = false
+    throttledPercent = 0
+    cannotThrottle = false
+    lastLookReturnCount = 0
+    report.downtimeLimitNanoseconds = policy.downtimeLimitNanoseconds
+    sizeJudges = devices.map { _ in DeviceSizeJudge() }
     rehearsalsLeft = policy.rehearsedSendFailureCount
-    answerNanoseconds = 0
     beganAt = clock()
     sourcesAtBegin = log.pagesBySource
   }
 
   private func greet() throws(MigrationError.Cause) {
     let hello = StreamHello(
-      regions: log.regions, devices: devices.map(\.device), wantsAnswers: link?.answers != nil)
+      regions: log.regions, devices: devices.map(\.device), wantsAnswers: link?.answers != nil,
+      token: token)
     try write { (writer) throws(ChannelError) in
       try writer.begin()
       try writer.write(.hello, payload: hello.encoded())
     }
-    guard link?.answers != nil else { return }
-    let asked = clock()
-    try expect(.accepted, opens: true)
-    answerNanoseconds = clock() &- asked
+    if link?.answers != nil {
+      let asked = clock()
+      let accepted = try expect(.accepted, opens: true)
+      pinging = Pinging(
+        isAnswered: accepted.argument & StreamFormat.acceptsPings != 0,
+        acceptedNanoseconds: clock() &- asked)
+    }
+    link?.writer.line.setRoomForSigns(true)
+    signOfLife.attach(link?.writer.line)
   }
 
   /// Reads the next answer.
   /// - Parameter opens: it is the first.
+  @discardableResult
   func expect(
     _ kind: StreamSectionKind, opens: Bool = false
-  ) throws(MigrationError.Cause) {
+  ) throws(MigrationError.Cause) -> StreamSection {
     guard let answers = link?.answers else { preconditionFailure("one-way: there is no answer") }
     let refusal: String?
+    let section: StreamSection
     do throws(StreamError) {
       if opens { try answers.begin() }
-      let section = try answers.nextSection()
+      section = try answers.nextSection()
       let isRefusal = section.kind == .refused || section.kind == .failed
       refusal = isRefusal ? try answers.readText(of: section) : nil
       guard isRefusal || (section.kind == kind && section.payloadByteCount == 0) else {
@@ -82,9 +99,15 @@ extension MigrationSource {
           offset: answers.sectionOffset)
       }
     } catch {
+      if case .channel(let error) = error.reason, let reason = cancellation.requested,
+        error.reason != .timedOut
+      {
+        throw .cancelled(reason)
+      }
       throw .stream(error)
     }
     if let refusal { throw .refused(refusal) }
+    return section
   }
 
   /// After a write failed: what the destination said before it hung up, if it did.

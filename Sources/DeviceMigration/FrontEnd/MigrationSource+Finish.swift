@@ -10,6 +10,7 @@ extension MigrationSource {
         let began = clock()
         try expect(.loaded)
         report.downtime.loadedNanoseconds = clock() &- began
+        observer?.migration(.starting)
         try checkInterruptions()
         // A write that fails was not whole, so the destination does not have this word.
         try write { (writer) throws(ChannelError) in try writer.write(.start) }
@@ -21,6 +22,7 @@ extension MigrationSource {
     }
     report.downtime.totalNanoseconds = clock() &- stoppedAt
     observer?.migration(.downtimeEnded(report.downtime))
+    noteMiss()
     return complete()
   }
 
@@ -58,7 +60,7 @@ extension MigrationSource {
   }
 
   private func complete() -> MigrationReport {
-    if let consumer { tracking.removeConsumer(consumer) }
+    if let consumer { tracking.log.removeConsumer(consumer) }
     take(tracking.stopTracking())
     consumer = nil
     isTracking = false
@@ -68,6 +70,7 @@ extension MigrationSource {
     } catch {
       note("after the migration: \(error)")
     }
+    if let why = releaseThrottle() { note(why) }
     phase = .done
     settle()
     return report
@@ -81,6 +84,7 @@ extension MigrationSource {
     }
     report.totalNanoseconds = clock() &- beganAt
     report.pagesBySource = dirtied(since: sourcesAtBegin)
+    signOfLife.attach(nil)
     link = nil
   }
 
@@ -97,12 +101,13 @@ extension MigrationSource {
     }
     link?.channel.shutDown()
     if let consumer {
-      aftermath.pagesPutBack = tracking.putBackAll(for: consumer).dirtyPages
-      tracking.removeConsumer(consumer)
+      aftermath.pagesPutBack = tracking.log.putBackAll(for: consumer).dirtyPages
+      tracking.log.removeConsumer(consumer)
     }
     // Devices first: a vCPU that runs before its device would find it dead.
     aftermath.devices = recoverDevices(status)
     if isTracking { take(tracking.stopTracking()) }
+    if let why = releaseThrottle() { aftermath.notes.append(why) }
     if stoppedVCPUs || (wasRunning && !machine.isRunning) {
       do throws(MachineError) {
         try machine.resumeVCPUs()

@@ -8,7 +8,7 @@ extension MigrationSource {
     return try attempt(.rounds) { () throws(MigrationError.Cause) in
       let number = report.rounds.count + 1
       var round = openRound(number)
-      bandwidth.age()
+      pace = PaceMeter()
       try write { (writer) throws(ChannelError) in
         try writer.write(.roundBegin, argument: UInt64(number))
       }
@@ -40,6 +40,7 @@ extension MigrationSource {
   private func close(
     _ round: inout MigrationRound
   ) throws(MigrationError.Cause) -> MigrationDecision {
+    let answerNanoseconds = try measureAnswers()
     let syncBegan = clock()
     round.sync = tracking.sync(isFinal: false)
     let now = clock()
@@ -51,44 +52,71 @@ extension MigrationSource {
     round.remainingBytesAtEnd = dirtyBytes
     round.nanoseconds = now &- openedAt
     round.sentBytes = (link?.writer.byteCount ?? 0) &- openedBytes
-    round.bandwidthBytesPerSecond = bandwidth.bytesPerSecond
-    let (prediction, waits) = predict(syncNanoseconds: round.syncNanoseconds)
+    round.bandwidthBytesPerSecond = pace.bytesPerSecond ?? lastBandwidth
+    estimator.roundEnded(observation(round, answerNanoseconds))
+    let (prediction, waits) = predict()
     round.prediction = prediction
     report.rounds.append(round)
     report.prediction = prediction
     let decision = MigrationDecision.after(
-      rounds: round.number, prediction, waitsForInitialData: waits, policy: policy)
+      rounds: round.number, stalledRounds: report.roundsWithoutProgress, prediction,
+      waitsForInitialData: waits, policy: policy)
     observer?.migration(.roundEnded(round, decision))
     try checkInterruptions()
     if case .giveUp(let rounds) = decision {
-      throw .notConverging(rounds: rounds, predictedNanoseconds: prediction.totalNanoseconds)
+      throw .notConverging(rounds: rounds, predicted: prediction)
     }
-    report.stopReason = decision
+    report.stopReason = decision == .anotherRound ? nil : decision
+    roundFollowed(by: decision, waitsForInitialData: waits)
     return decision
   }
 
+  private func observation(
+    _ round: MigrationRound, _ answerNanoseconds: UInt64?
+  ) -> DowntimeEstimator.Observation {
+    var seen = DowntimeEstimator.Observation()
+    seen.syncNanoseconds = round.syncNanoseconds
+    seen.answerNanoseconds = answerNanoseconds
+    seen.bytesPerSecond = pace.isTelling ? pace.bytesPerSecond : nil
+    seen.scantBytesPerSecond = pace.isTelling ? nil : pace.bytesPerSecond
+    seen.deviceBytesPerSecond = pace.deviceBytesPerSecond
+    seen.dirtyBytesPerSecond = round.dirtyRateBytesPerSecond
+    return seen
+  }
+
   /// Whether a device has data of its first pass left, too.
-  func predict(syncNanoseconds: UInt64) -> (DowntimePrediction, waitsForInitialData: Bool) {
+  func predict() -> (DowntimePrediction, waitsForInitialData: Bool) {
     var prediction = DowntimePrediction()
     var waits = false
     prediction.dirtyBytes = dirtyBytes
     prediction.heldBackBytes = tracking.heldBackPageCount &<< log.pageSize.shift
-    for entry in devices {
-      let estimate = entry.device.pendingEstimate()
-      if let bytes = estimate.stopCopyBytes ?? estimate.precopyBytes {
-        let (sum, overflow) = prediction.deviceBytes.addingReportingOverflow(bytes)
-        prediction.deviceBytes = overflow ? UInt64.max : sum
-      }
+    for index in devices.indices {
+      let estimate = judged(devices[index].device.pendingEstimate(), of: index)
+      sizeJudges[index].roundEnded(initialBytes: estimate.precopyInitialBytes)
+      // A device counts what it gives in stop-and-copy without what it says is readable now, or
+      // with it: the larger figure is the nearer one in either case.
+      let bytes = max(estimate.stopCopyBytes ?? 0, estimate.precopyBytes ?? 0)
+      prediction.deviceBytes = prediction.deviceBytes.addingSaturating(bytes)
       if estimate.stopCopyBytes == nil {
-        prediction.devicesWithoutEstimate.append(entry.device.name)
+        prediction.devicesWithoutEstimate.append(devices[index].device.name)
       }
       if let initial = estimate.precopyInitialBytes, initial > 0 { waits = true }
     }
-    prediction.bandwidthBytesPerSecond = bandwidth.bytesPerSecond
-    prediction.syncNanoseconds = syncNanoseconds
-    prediction.transitionNanoseconds = slowestWalkNanoseconds &* 2
-    prediction.answerNanoseconds = answerNanoseconds &* 2
+    estimator.apply(to: &prediction)
     return (prediction, waits)
+  }
+
+  /// Of the last round that sent enough to tell; 0 when none did.
+  var lastBandwidth: UInt64 { report.rounds.last?.bandwidthBytesPerSecond ?? 0 }
+
+  /// An estimate without the figures that cannot be true; those are noted.
+  func judged(_ estimate: PendingEstimate, of index: Int) -> PendingEstimate {
+    let result = sizeJudges[index].judge(estimate, atNanoseconds: clock())
+    for doubt in sizeJudges[index].doubts {
+      note(doubt.sentence(device: devices[index].device.name))
+    }
+    sizeJudges[index].doubts = []
+    return result
   }
 
   var dirtyBytes: UInt64 {
@@ -107,7 +135,7 @@ extension MigrationSource {
     while pagesLeft > 0 {
       try checkInterruptions()
       let began = clock()
-      let harvest = tracking.harvest(
+      let harvest = tracking.log.harvest(
         for: consumer, pageCountMax: min(pagesLeft, policy.harvestPageCountMax),
         runCountMax: policy.harvestRunCountMax)
       guard harvest.pageCount > 0 else { break }
@@ -121,20 +149,19 @@ extension MigrationSource {
     _ harvest: Harvest, in round: inout MigrationRound, began: UInt64
   ) throws(MigrationError.Cause) -> Bool {
     guard let link else { preconditionFailure("no attempt is under way") }
-    let before = link.writer.byteCount
     var sender = PageSender(
       memory: memory, writer: link.writer, refusesContent: rehearsalsLeft > 0)
     var failure: MigrationError.Cause?
     do throws(PageSender.Fault) {
       try sender.send(harvest.runs)
-      tracking.delivered(harvest)
+      tracking.log.delivered(harvest)
     } catch {
       switch error {
       case .rehearsed:
         rehearsalsLeft -= 1
         return putBack(harvest)
       case .memoryMissing(let range): failure = .memoryMissing(range)
-      case .channel(let error): failure = refusal(behind: error) ?? .channel(error)
+      case .channel(let error): failure = cause(of: error)
       }
     }
     if let failure {
@@ -144,7 +171,9 @@ extension MigrationSource {
     round.contentPages &+= sender.contentPages
     round.zeroPages &+= sender.zeroPages
     if sender.contentPages > 0 {
-      bandwidth.add(bytes: link.writer.byteCount &- before, nanoseconds: clock() &- began)
+      pace.sent(
+        bytes: sender.contentPages &* UInt64(StreamFormat.pageByteCount),
+        nanoseconds: clock() &- began)
     }
     observer?.migration(
       .progress(
@@ -154,10 +183,10 @@ extension MigrationSource {
 
   private func putBack(_ harvest: Harvest) -> Bool {
     if omitting.contains(.putBack) {
-      tracking.delivered(harvest)
+      tracking.log.delivered(harvest)
       return true
     }
-    tracking.putBack(harvest)
+    tracking.log.putBack(harvest)
     report.pagesPutBack &+= harvest.pageCount
     observer?.migration(.putBack(pages: harvest.pageCount))
     return false
@@ -172,7 +201,10 @@ extension MigrationSource {
       repeat {
         let device = devices[index].device
         guard device.state.isSaving, budget[index] > 0 else { break }
-        let estimate = device.pendingEstimate()
+        // As the device says it: what cannot be true still means that there may be something, and
+        // the budget bounds what that costs.
+        let estimate = device.precopyEstimate()
+        if estimate.initialDataRestarted { sizeJudges[index].initialDataRestarted() }
         guard
           estimate.precopyBytes ?? UInt64.max > policy.devicePrecopyThresholdBytes
             || estimate.precopyInitialBytes ?? 0 > 0
@@ -190,6 +222,7 @@ extension MigrationSource {
   func sendChunk(of index: Int) throws(MigrationError.Cause) -> Int? {
     let device = devices[index].device
     let outcome: ChunkOutcome
+    let began = clock()
     do throws(DeviceError) {
       outcome = try device.nextChunk(
         into: &chunkBuffer, byteCountMax: min(policy.chunkByteCountMax, DeviceChunk.byteCountMax))
@@ -207,11 +240,15 @@ extension MigrationSource {
           detail: "a chunk of \(chunkBuffer.count) bytes"))
     }
     let payload = chunkBuffer
+    let bytes = UInt64(payload.count)
+    let isRead = clock()
+    pace.read(chunkBytes: bytes, nanoseconds: isRead &- began)
     let number = report.devices[index].chunks
     try write { (writer) throws(ChannelError) in
       try writer.write(
         .deviceChunk, argument: number, count: UInt32(index), payload: payload)
     }
+    pace.sent(bytes: bytes, nanoseconds: clock() &- isRead)
     report.devices[index].chunks += 1
     return payload.count
   }

@@ -5,14 +5,22 @@ extension MigrationSource {
   /// Stops the guest and sends the rest: vCPUs, then all devices to P2P, then all to STOP_COPY,
   /// then the final sync, the last pages, device data to its end, configuration, and whatever is
   /// dirty even then.
-  public func stopAndCopy() throws(MigrationError) {
+  /// - Returns: false when a device had new initial data by then: the guest runs again, and rounds
+  ///   are next.
+  public func stopAndCopy() throws(MigrationError) -> Bool {
     precondition(phase == .rounds, "stopAndCopy comes after begin")
     phase = .stopAndCopy
-    try attempt(.stopAndCopy) { () throws(MigrationError.Cause) in
+    let isStopped = try attempt(.stopAndCopy) { () throws(MigrationError.Cause) -> Bool in
       try checkInterruptions()
+      noteStopAnyway()
       observer?.migration(.stopping(report.prediction))
       stoppedAt = clock()
       try stopEverything()
+      guard !driver.isHeldInP2P else {
+        try returnToRounds()
+        observer?.migration(.returnedToRounds)
+        return false
+      }
       try setStatus(.device)
       try sendLastPages()
       try sendDevices()
@@ -21,8 +29,10 @@ extension MigrationSource {
       let now = clock()
       try write { (writer) throws(ChannelError) in try writer.writeTotals() }
       report.downtime.stateNanoseconds &+= clock() &- now
+      return true
     }
-    phase = .finish
+    phase = isStopped ? .finish : .rounds
+    return isStopped
   }
 
   private func stopEverything() throws(MigrationError.Cause) {
@@ -36,7 +46,7 @@ extension MigrationSource {
     }
     let stopped = clock()
     try onDevices { (driver) throws(DeviceError) in try driver.vmStateChanged(.finishMigrate) }
-    noteWalks()
+    estimator.walked(driver.stepNanoseconds)
     report.downtime.p2pNanoseconds = driver.preparedNanoseconds
     report.downtime.stopCopyNanoseconds = driver.finishedNanoseconds
     // A VMM that told of the change from inside its call had the devices stopped by then.
@@ -54,6 +64,7 @@ extension MigrationSource {
     round.number = report.rounds.count + 1
     round.isFinal = true
     round.pageByteCount = log.pageSize.bytes
+    pace = PaceMeter()
     let before = log.pagesBySource
     let bytesBefore = link?.writer.byteCount ?? 0
     round.sync = tracking.sync(isFinal: true)
@@ -63,10 +74,8 @@ extension MigrationSource {
     round.backendCallCount = round.sync.backendCallCount
     round.mappingCallCount = round.sync.mappingCallCount
     report.downtime.finalSyncNanoseconds = round.syncNanoseconds
-    if let reason = log.allDirtyReason {
-      note("everything is sent again: \(reason)")
-      tracking.markEverything()
-    }
+    resentBecause = nil
+    resendWhereMarked()
     // Of the last pass: what is dropped earlier may be written, and so be sent, again.
     if omitting.contains(.putBack) { rehearsalsLeft += 1 }
     round.remainingBytesAtBegin = dirtyBytes
@@ -78,11 +87,19 @@ extension MigrationSource {
     round.nanoseconds = clock() &- began
     round.dirtiedPages = dirtied(since: before)
     round.remainingBytesAtEnd = dirtyBytes
-    round.bandwidthBytesPerSecond = bandwidth.bytesPerSecond
+    round.bandwidthBytesPerSecond = pace.bytesPerSecond ?? lastBandwidth
     report.downtime.pagesNanoseconds = clock() &- synced
     report.downtime.pagesBytes = round.sentBytes
     report.rounds.append(round)
     observer?.migration(.roundEnded(round, .stop))
+  }
+
+  /// A mark that stays: whatever was reported clean since it was set may have been written.
+  private func resendWhereMarked() {
+    guard let reason = log.allDirtyReason, reason != resentBecause else { return }
+    resentBecause = reason
+    note("everything is sent again: \(reason)")
+    tracking.log.markEverything(by: .conservative(nil))
   }
 
   /// Passes over pages that are reported after the final sync, before something is taken to be
@@ -92,6 +109,8 @@ extension MigrationSource {
   /// Nobody should write now. What was reported all the same (by a device in user space as it was
   /// saved, or late) goes along: no page may be dirty when the stream is complete.
   private func sendLatePages() throws(MigrationError.Cause) {
+    // Also one that was set after the final sync.
+    resendWhereMarked()
     guard dirtyBytes > 0, var round = report.rounds.last else { return }
     let began = clock()
     let bytesBefore = link?.writer.byteCount ?? 0

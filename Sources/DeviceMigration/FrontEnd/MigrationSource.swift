@@ -23,6 +23,7 @@ public import GuestDirtyLog
 /// States, each call to the next; `cancel`, and a failure anywhere, go back to idle:
 ///
 ///     idle ─begin─> rounds ─round*─> rounds ─stopAndCopy─> finish ─finish─> done
+///                     └────────<─── false ──────┘
 ///                                                            └─ no answer ─> unknown ─resolve─>
 ///
 /// One thread drives it. ``cancellation`` may be used from any.
@@ -31,6 +32,10 @@ public final class MigrationSource {
   public let devices: [MigratingDevice]
   public let policy: MigrationPolicy
   public let cancellation = CancellationRequest()
+  /// To be given from another thread every now and then while a migration is under way.
+  public let signOfLife = SignOfLife()
+  /// Says to the destination whose stream it is; see ``StreamHello/token``.
+  public var token: UInt64 = 0
   public internal(set) var phase = MigrationPhase.idle
   public internal(set) var report = MigrationReport()
   /// `start` was sent and nobody answered.
@@ -51,10 +56,19 @@ public final class MigrationSource {
   var stoppedVCPUs = false
   var wasResumedMeanwhile = false
   var failedFromOutside = false
-  var bandwidth = BandwidthMeter()
+  /// Of the round under way.
+  var pace = PaceMeter()
+  var estimator = DowntimeEstimator()
+  var pinging = Pinging()
   var rehearsalsLeft = 0
-  var slowestWalkNanoseconds: UInt64 = 0
-  var answerNanoseconds: UInt64 = 0
+  var hasNotedStall = false
+  var throttledPercent = 0
+  var cannotThrottle = false
+  var lastLookReturnCount = 0
+  /// The mark for which everything was sent again after the stop.
+  var resentBecause: String?
+  /// One for each device.
+  var sizeJudges: [DeviceSizeJudge] = []
   var beganAt: UInt64 = 0
   var stoppedAt: UInt64 = 0
   var sourcesAtBegin: [DirtySource: UInt64] = [:]
@@ -93,6 +107,7 @@ public final class MigrationSource {
     self.driver = DeviceStateDriver(
       devices: devices.map(\.device), vm: machine.isRunning ? .running : .paused, clock: clock)
     driver.onDeviceState = { [weak self] in self?.deviceMoved($0) }
+    driver.mayStop = { [weak self] in self?.mayStopDevices() ?? true }
   }
 
   var log: GuestDirtyLog { tracking.log }
@@ -107,9 +122,9 @@ public final class MigrationSource {
   /// All phases, to the end or to the error.
   public func run(over channel: any ByteChannel) throws(MigrationError) -> MigrationReport {
     try begin(over: channel)
-    var decision = MigrationDecision.anotherRound
-    while decision == .anotherRound { decision = try round() }
-    try stopAndCopy()
+    repeat {
+      while try round() == .anotherRound {}
+    } while try !stopAndCopy()
     return try finish()
   }
 
@@ -129,7 +144,7 @@ public final class MigrationSource {
       wasResumedMeanwhile = true
     }
     try driver.vmStateChanged(state)
-    if state != .running { noteWalks() }
+    if state != .running { estimator.walked(driver.stepNanoseconds) }
   }
 
   /// The VMM's notifier of migration state changes. FAILED and CANCELLED end this migration before
@@ -183,19 +198,20 @@ public final class MigrationSource {
     do throws(ChannelError) {
       try body(link.writer)
     } catch {
-      throw refusal(behind: error) ?? .channel(error)
+      throw cause(of: error)
     }
+  }
+
+  /// A channel that was shut down because somebody asked for the end is not what went wrong.
+  func cause(of error: ChannelError) -> MigrationError.Cause {
+    if let reason = cancellation.requested { return .cancelled(reason) }
+    return refusal(behind: error) ?? .channel(error)
   }
 
   func note(_ sentence: String) {
     guard !report.notes.contains(sentence) else { return }
     report.notes.append(sentence)
     observer?.migration(.note(sentence))
-  }
-
-  func noteWalks() {
-    let slowest = max(driver.preparedNanoseconds, driver.finishedNanoseconds)
-    slowestWalkNanoseconds = max(slowestWalkNanoseconds, slowest)
   }
 
   private func deviceMoved(_ device: any MigratableDevice) {

@@ -1,6 +1,6 @@
 import Addressing
 
-/// The migration stream, version 1: what one VM is as bytes, from source to destination, and the
+/// The migration stream, version 2: what one VM is as bytes, from source to destination, and the
 /// answers the other way. `Docs/STREAM.md` is the same for people who write another reader.
 ///
 /// Terms:
@@ -25,11 +25,13 @@ import Addressing
 ///     machineState+, (pages | zeroPages)*, complete
 ///     start                                                  only where the destination answers
 ///     abort                                                  instead of anything after hello
+///     alive                                                  anywhere between hello and complete
+///     ping                                                   where alive may be; answered by pong
 public enum StreamFormat {
   /// The first 8 bytes of each direction. The line ends in it tell a text-mode transfer.
   public static let magic: [UInt8] = [0x73, 0x6d, 0x75, 0x64, 0x67, 0x65, 0x0d, 0x0a]
   /// This version and no other is read.
-  public static let version: UInt32 = 1
+  public static let version: UInt32 = 2
   /// Magic, version and the CRC32C of both.
   public static let startByteCount = 16
   public static let headerByteCount = 40
@@ -44,6 +46,9 @@ public enum StreamFormat {
 
   /// Feature bits of hello. An unknown one is refused.
   public static let featureAnswers: UInt32 = 1
+  /// Bits of the argument of `accepted`: what the destination knows beyond version 2. An unknown
+  /// one is ignored.
+  public static let acceptsPings: UInt64 = 1
 }
 
 /// What a section is.
@@ -73,6 +78,10 @@ public enum StreamSectionKind: UInt16, CaseIterable, Sendable, CustomStringConve
   case start = 12
   /// Payload: the reason as text.
   case abort = 13
+  /// Nothing: the source is there, and busy.
+  case alive = 14
+  /// count: a number. Only to a destination whose `accepted` says that it answers.
+  case ping = 15
 
   // From the destination.
   case accepted = 64
@@ -84,6 +93,8 @@ public enum StreamSectionKind: UInt16, CaseIterable, Sendable, CustomStringConve
   case running = 67
   /// Payload: the reason as text. The destination has reset its devices and will not run.
   case failed = 68
+  /// count: that of the ping. argument: nanoseconds of the longest walk of the devices so far.
+  case pong = 69
 
   public var isAnswer: Bool { rawValue >= 64 }
   public var description: String {
@@ -101,11 +112,14 @@ public enum StreamSectionKind: UInt16, CaseIterable, Sendable, CustomStringConve
     case .complete: "complete"
     case .start: "start"
     case .abort: "abort"
+    case .alive: "alive"
+    case .ping: "ping"
     case .accepted: "accepted"
     case .refused: "refused"
     case .loaded: "loaded"
     case .running: "running"
     case .failed: "failed"
+    case .pong: "pong"
     }
   }
 }

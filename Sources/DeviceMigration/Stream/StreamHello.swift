@@ -25,8 +25,13 @@ public struct StreamHello: Hashable, Sendable {
   public var features: UInt32
   public var regions: [Region]
   public var devices: [Device]
+  /// A random number of the source: what it says later over another connection, it says with this.
+  public var token: UInt64
 
-  public init(regions: [RAMRegion], devices: [any MigratableDevice], wantsAnswers: Bool) {
+  public init(
+    regions: [RAMRegion], devices: [any MigratableDevice], wantsAnswers: Bool, token: UInt64 = 0
+  ) {
+    self.token = token
     self.pageByteCount = UInt32(StreamFormat.pageByteCount)
     self.features = wantsAnswers ? StreamFormat.featureAnswers : 0
     self.regions = regions.map { Region(name: $0.name, gpa: $0.gpa) }
@@ -40,6 +45,7 @@ public struct StreamHello: Hashable, Sendable {
     var bytes = PayloadEncoder()
     bytes.append(pageByteCount)
     bytes.append(features)
+    bytes.append(token)
     bytes.append(UInt32(regions.count))
     for region in regions {
       bytes.append(region.gpa.first.rawValue)
@@ -66,10 +72,12 @@ public struct StreamHello: Hashable, Sendable {
   init?(_ payload: [UInt8]) {
     var reader = PayloadDecoder(payload)
     guard let pageByteCount: UInt32 = reader.next(), let features: UInt32 = reader.next(),
-      let regionCount: UInt32 = reader.next(), Int(regionCount) <= Limits.ramRegionCountMax
+      let token: UInt64 = reader.next(), let regionCount: UInt32 = reader.next(),
+      Int(regionCount) <= Limits.ramRegionCountMax
     else { return nil }
     self.pageByteCount = pageByteCount
     self.features = features
+    self.token = token
     self.regions = []
     for _ in 0..<regionCount {
       guard let first: UInt64 = reader.next(), let lastOffset: UInt64 = reader.next(),

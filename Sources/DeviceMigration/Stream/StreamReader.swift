@@ -67,7 +67,7 @@ public final class StreamReader {
     try check(section, sum)
   }
 
-  /// A text payload.
+  /// A text payload, for people: what a terminal would obey is escaped, and the rest is cut.
   public func readText(of section: StreamSection) throws(StreamError) -> String {
     var payload: [UInt8] = []
     try readPayload(of: section, into: &payload)
@@ -75,7 +75,7 @@ public final class StreamReader {
     guard let text = reader.nextText(), reader.isAtEnd else {
       throw StreamError(.malformed(section.kind, "it holds no text"), offset: sectionOffset)
     }
-    return text
+    return PeerText.reason(text)
   }
 
   /// Whether the channel ends here, as it must after the last section.

@@ -3,15 +3,16 @@ public import Addressing
 /// Writes one direction of a stream. After an error nothing more can be written: how much of the
 /// last section went out is not known.
 public final class StreamWriter {
-  private let channel: any ByteChannel
+  let line: StreamLine
   private var staging: [UInt8]
-  private(set) var isBroken = false
-  public private(set) var sectionCount: UInt64 = 0
-  public private(set) var byteCount: UInt64 = 0
   public private(set) var totals = StreamTotals()
 
+  var isBroken: Bool { line.snapshot.isBroken }
+  public var sectionCount: UInt64 { line.snapshot.sectionCount }
+  public var byteCount: UInt64 { line.snapshot.byteCount }
+
   public init(_ channel: any ByteChannel) {
-    self.channel = channel
+    line = StreamLine(channel)
     let capacity = StreamFormat.headerByteCount + StreamFormat.pagesByteCountMax
     self.staging = [UInt8](repeating: 0, count: capacity)
   }
@@ -22,25 +23,28 @@ public final class StreamWriter {
     for byte in StreamFormat.magic { bytes.append(byte) }
     bytes.append(StreamFormat.version)
     bytes.append(Checksum.crc32c(of: bytes.bytes))
-    try put(bytes.bytes)
+    try line.put(bytes.bytes)
   }
 
   /// One section. The payload is at most ``Limits/streamSectionByteCountMax``.
   public func write(
     _ kind: StreamSectionKind, argument: UInt64 = 0, count: UInt32 = 0, payload: [UInt8] = []
   ) throws(ChannelError) {
-    let header = StreamSection(
-      kind, payloadByteCount: payload.count, sequence: sectionCount, argument: argument,
-      count: count, payloadChecksum: Checksum.crc32c(of: payload)
-    ).encoded()
-    sectionCount &+= 1
-    if header.count + payload.count <= staging.count {
-      Checksum.copy(header, into: &staging, at: 0)
-      Checksum.copy(payload, into: &staging, at: header.count)
-      try put(staging, first: header.count + payload.count)
-    } else {
-      try put(header)
-      try put(payload)
+    let sum = Checksum.crc32c(of: payload)
+    let isLast = kind == .complete || kind == .abort
+    try line.section(last: isLast) { (sequence, put) throws(ChannelError) in
+      let header = StreamSection(
+        kind, payloadByteCount: payload.count, sequence: sequence, argument: argument,
+        count: count, payloadChecksum: sum
+      ).encoded()
+      if header.count + payload.count <= staging.count {
+        Checksum.copy(header, into: &staging, at: 0)
+        Checksum.copy(payload, into: &staging, at: header.count)
+        try put(staging, header.count + payload.count)
+      } else {
+        try put(header, header.count)
+        try put(payload, payload.count)
+      }
     }
     if kind == .deviceChunk {
       totals.chunks &+= 1
@@ -64,13 +68,14 @@ public final class StreamWriter {
       pages > 0 && bytes.byteCount % StreamFormat.pageByteCount == 0
         && bytes.byteCount <= StreamFormat.pagesByteCountMax, "whole pages, not too many")
     let sum = Checksum.copy(bytes, into: &staging, at: StreamFormat.headerByteCount)
-    let header = StreamSection(
-      .pages, payloadByteCount: bytes.byteCount, sequence: sectionCount, argument: gpa.rawValue,
-      count: UInt32(pages), payloadChecksum: sum
-    ).encoded()
-    Checksum.copy(header, into: &staging, at: 0)
-    sectionCount &+= 1
-    try put(staging, first: header.count + bytes.byteCount)
+    try line.section { (sequence, put) throws(ChannelError) in
+      let header = StreamSection(
+        .pages, payloadByteCount: bytes.byteCount, sequence: sequence, argument: gpa.rawValue,
+        count: UInt32(pages), payloadChecksum: sum
+      ).encoded()
+      Checksum.copy(header, into: &staging, at: 0)
+      try put(staging, header.count + bytes.byteCount)
+    }
     totals.pages &+= UInt64(pages)
   }
 
@@ -85,18 +90,5 @@ public final class StreamWriter {
 
   public func writeTotals() throws(ChannelError) {
     try write(.complete, payload: totals.encoded())
-  }
-
-  private func put(_ bytes: [UInt8], first count: Int? = nil) throws(ChannelError) {
-    guard !isBroken else { throw ChannelError(.closed, channel: channel.name, operation: "write") }
-    do throws(ChannelError) {
-      try ByteAccess.with(bytes, first: count) { (span) throws(ChannelError) in
-        try channel.write(span)
-      }
-    } catch {
-      isBroken = true
-      throw error
-    }
-    byteCount &+= UInt64(count ?? bytes.count)
   }
 }

@@ -1,10 +1,11 @@
 import Addressing
 import IOVAMapping
 
-/// Reads Linux ftrace text with the `iommu:map` and `iommu:unmap` events, as it comes.
+/// Reads text with Linux's `iommu:map` and `iommu:unmap` events, as it comes: of tracefs, of
+/// `trace-cmd report`, of `perf script`.
 ///
 /// Terms:
-/// - **Recording**: the text of `trace` or `trace_pipe` of tracefs.
+/// - **Recording**: such a text; `trace` or `trace_pipe` of tracefs in the first case.
 /// - **Domain**: an I/O address space of the recording kernel. The events do not name it.
 ///
 /// Invariants:

@@ -12,9 +12,11 @@ enum FtraceLine: Equatable {
   case impossibleRange
   case notUnderstood
 
-  /// Reads a line without its end.
+  /// Reads a line without its end, of tracefs, `trace-cmd report` or `perf script`:
   ///
   ///     dd-77  [001] d.h1.  2.572216: unmap: IOMMU: iova=0x… - 0x… size=4096 unmapped_size=4096
+  ///     dd-77  [001]        2.572216: unmap:                IOMMU: iova=0x… - 0x… size=4096 …
+  ///     dd 77  [001]        2.572216: iommu:unmap: IOMMU: iova=0x… - 0x… size=4096 …
   init(_ bytes: [UInt8], _ range: Range<Int>) {
     var line = LineScanner(bytes, range)
     line.skipSpaces()
@@ -22,14 +24,37 @@ enum FtraceLine: Equatable {
       self = .nothing
     } else if line.next == UInt8(ascii: "#") {
       self = Self.comment(line)
-    } else if let at = line.last(Word.map) {
-      self = Self.iommuEvent(line.at(at))
-    } else if let at = line.last(Word.lost) {
-      var rest = line.at(at &+ Word.lost.count)
-      self = rest.decimal().map { .lostEvents(count: $0) } ?? .notUnderstood
+    } else if let at = line.last(Word.iommu), let event = Self.iommuEvent(line.at(at)) {
+      self = event
+    } else if let count = Self.lostCount(line) {
+      self = count
+    } else if Self.isPreamble(line) {
+      self = .nothing
     } else {
       self = Self.hasEventShape(line) ? .otherEvent : .notUnderstood
     }
+  }
+
+  /// `CPU:1 [LOST 30 EVENTS]` of tracefs, `CPU:1 [30 EVENTS DROPPED]` of trace-cmd.
+  private static func lostCount(_ line: LineScanner) -> FtraceLine? {
+    var text: LineScanner
+    if let at = line.last(Word.lost) {
+      text = line.at(at &+ Word.lost.count)
+    } else if let at = line.last(Word.dropped) {
+      text = line.at(at)
+      while LineScanner.isDecimal(text.previous) { text.stepBack() }
+    } else {
+      return nil
+    }
+    return text.decimal().map { .lostEvents(count: $0) } ?? .notUnderstood
+  }
+
+  /// What `trace-cmd report` says before the events: `cpus=2`, `CPU 1 is empty`.
+  private static func isPreamble(_ line: LineScanner) -> Bool {
+    var text = line
+    if text.take(Word.processorCount) { return text.decimal() != nil && text.isAtEnd }
+    return text.take(Word.processor) && text.decimal() != nil && text.take(Word.isEmpty)
+      && text.isAtEnd
   }
 
   /// `# entries-in-buffer/entries-written: 33653/33653   #P:2`
@@ -42,49 +67,46 @@ enum FtraceLine: Equatable {
     return .bufferCount(kept: kept, written: written)
   }
 
-  /// - Parameter name: stands at `map: IOMMU: iova=`.
-  private static func iommuEvent(_ name: LineScanner) -> FtraceLine {
-    var before = name
-    let isUnmap = name.previous == UInt8(ascii: "n")
-    if isUnmap {
-      before.stepBack()
-      guard before.previous == UInt8(ascii: "u") else { return .notUnderstood }
-      before.stepBack()
-    }
-    var text = name
-    guard text.take(Word.map), let first = text.hexadecimal(), text.take(Word.dash),
-      let end = text.hexadecimal()
+  /// - Parameter word: stands at the last `IOMMU:`.
+  /// - Returns: nil for another event. What has the name of a map or unmap anywhere is never one: a
+  ///   shape that is not known must not pass for an event that does not matter.
+  private static func iommuEvent(_ word: LineScanner) -> FtraceLine? {
+    var name = word
+    name.stepBackOverSpaces()
+    guard name.takeBack(Word.map) else { return namesMap(word) ? .notUnderstood : nil }
+    let isUnmap = name.takeBack(Word.un)
+    guard isBoundary(name.previous) else { return namesMap(word) ? .notUnderstood : nil }
+    guard let fields = FtraceFields(word.at(word.position &+ Word.iommu.count)),
+      fields.isWhole(isUnmap: isUnmap)
     else { return .notUnderstood }
-    var address: UInt64 = 0
-    if !isUnmap {
-      guard text.take(Word.paddr), let value = text.hexadecimal() else { return .notUnderstood }
-      address = value
+    guard let kind = fields.event(isUnmap: isUnmap) else { return .impossibleRange }
+    return .event(kind, timestampNanoseconds: timestamp(name))
+  }
+
+  private static func namesMap(_ line: LineScanner) -> Bool {
+    line.contains(Word.map) { before in
+      var before = before
+      if isBoundary(before.previous) { return true }
+      return before.takeBack(Word.un) && isBoundary(before.previous)
     }
-    guard text.take(Word.size), let size = text.decimal() else { return .notUnderstood }
-    var unmapped = size
-    if isUnmap {
-      guard text.take(Word.unmappedSize), let value = text.decimal() else {
-        return .notUnderstood
-      }
-      unmapped = value
-    }
-    text.skipSpaces()
-    guard text.isAtEnd else { return .notUnderstood }
-    // The end is exclusive, 0 for a range up to 2^64-1.
-    guard let iova = IOVARange(first: IOVA(first), byteCount: size), first &+ size == end,
-      isUnmap || GPA(address).advanced(byBytes: iova.lastOffset) != nil
-    else { return .impossibleRange }
-    let kind: FtraceEvent.Kind =
-      isUnmap
-      ? .unmap(iova: iova, unmappedByteCount: unmapped)
-      : .map(iova: iova, gpaFirst: GPA(address))
-    return .event(kind, timestampNanoseconds: timestamp(before))
+  }
+
+  /// What may stand before the name of an event: a blank, the colon of `iommu:map`, nothing.
+  private static func isBoundary(_ byte: UInt8) -> Bool {
+    byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") || byte == UInt8(ascii: ":")
+      || byte == 0
   }
 
   /// `2.572216: ` behind the scanner, 0 when there is none.
   private static func timestamp(_ name: LineScanner) -> UInt64 {
     var text = name
-    while text.previous == UInt8(ascii: " ") { text.stepBack() }
+    // `iommu:` of perf, and the period it may print before it.
+    if text.previous == UInt8(ascii: ":") {
+      while text.previous != 0, text.previous != UInt8(ascii: " ") { text.stepBack() }
+    }
+    text.stepBackOverSpaces()
+    while LineScanner.isDecimal(text.previous) { text.stepBack() }
+    text.stepBackOverSpaces()
     guard text.previous == UInt8(ascii: ":") else { return 0 }
     text.stepBack()
     while LineScanner.isDecimal(text.previous) || text.previous == UInt8(ascii: ".") {

@@ -32,6 +32,34 @@ struct LineScanner {
     while next == UInt8(ascii: " ") || next == UInt8(ascii: "\t") { position &+= 1 }
   }
 
+  /// At the end, or before a blank.
+  var isAtBreak: Bool {
+    isAtEnd || next == UInt8(ascii: " ") || next == UInt8(ascii: "\t")
+  }
+
+  /// Steps over `name=value`.
+  mutating func skipField() -> Bool {
+    let begin = position
+    while !isAtBreak, next != UInt8(ascii: "=") { position &+= 1 }
+    guard next == UInt8(ascii: "="), position > begin else { return false }
+    while !isAtBreak { position &+= 1 }
+    return true
+  }
+
+  /// Steps back over blanks.
+  mutating func stepBackOverSpaces() {
+    while previous == UInt8(ascii: " ") || previous == UInt8(ascii: "\t") { stepBack() }
+  }
+
+  /// Steps back over `word` if it is what lies behind.
+  mutating func takeBack(_ word: [UInt8]) -> Bool {
+    guard position &- start >= word.count, matches(word, position &- word.count) else {
+      return false
+    }
+    position &-= word.count
+    return true
+  }
+
   /// Where `word` stands last in the line.
   func last(_ word: [UInt8]) -> Int? {
     var at = end &- word.count
@@ -40,6 +68,16 @@ struct LineScanner {
       at &-= 1
     }
     return nil
+  }
+
+  /// Whether `word` stands anywhere in the line and `test`, given a scanner there, holds.
+  func contains(_ word: [UInt8], _ test: (LineScanner) -> Bool) -> Bool {
+    var at = end &- word.count
+    while at >= start {
+      if bytes[at] == word[0], matches(word, at), test(self.at(at)) { return true }
+      at &-= 1
+    }
+    return false
   }
 
   /// Steps over `word` if it is what comes next.
@@ -69,6 +107,9 @@ struct LineScanner {
     }
     return value
   }
+
+  /// Decimal, or hexadecimal with its `0x`.
+  mutating func number() -> UInt64? { hexadecimal() ?? decimal() }
 
   /// Digits behind a decimal point as billionths; those after the ninth are left out.
   mutating func billionths() -> UInt64 {

@@ -83,9 +83,11 @@ public final class FaultPlan: Sendable {
 
 extension FaultPlan.Fault {
   func error(
-    _ operation: ContainerError.Operation, _ object: String, isPartial: Bool = false
+    _ operation: ContainerError.Operation, _ object: String, isPartial: Bool = false,
+    isGone: Bool = false
   ) -> ContainerError {
     ContainerError(
-      operation, object: object, errno: errno, detail: "a fault of the plan", isPartial: isPartial)
+      operation, object: object, errno: errno, detail: "a fault of the plan", isPartial: isPartial,
+      isGone: isGone)
   }
 }

@@ -6,6 +6,14 @@ import Locking
 /// A device's own log of its DMA writes (VFIO_DEVICE_FEATURE_DMA_LOGGING_*): ranges fixed at start,
 /// by IOVA and independent of mappings, read and cleared in one.
 ///
+/// With a granule it has the arithmetic of drivers that work in larger pieces, and loses what their
+/// users lose who ask for parts of such a piece:
+/// - Words of several pages (pds): a query reads and clears whole words, counted from the beginning
+///   of the logged range; the first bit of its first word is given out as the window's first page.
+///   A range of fewer pages than a word is refused.
+/// - Larger pages (mlx5): chosen at the start. A query clears every such page it touches, and
+///   reports the part of it that lies in the window.
+///
 /// States: off -> started -> off; in started, an error is sticky: every query fails with EIO until
 /// the log is stopped.
 public final class SimulatedDeviceLog: DirtyLog {
@@ -20,21 +28,33 @@ public final class SimulatedDeviceLog: DirtyLog {
   public let capabilities: DirtyLogCapabilities
   /// Bytes all ranges may hold together (2^42 on mlx5, by QEMU's account); nil: no limit.
   public let spanByteCountMax: UInt64?
+  /// Bytes they must hold together.
+  public let spanByteCountMin: UInt64
+  private let granule: DirtyLogGranule
+  /// A start of a started log does nothing, so that the old ranges stay, and answers 0.
+  private let ignoresSecondStart: Bool
   private let faults: FaultPlan?
   private let state = Mutex(State())
 
+  /// - Parameter statesGranule: false: it keeps its granule to itself, a fault that loses pages.
   public init(
     name: String, rangeCountMax: Int = Limits.deviceLogRangeCountMax,
-    spanByteCountMax: UInt64? = nil,
-    queryBitmapByteCountMax: UInt64 = Limits.queryBitmapByteCountMax, faults: FaultPlan? = nil
+    spanByteCountMax: UInt64? = nil, spanByteCountMin: UInt64 = 0,
+    queryBitmapByteCountMax: UInt64 = Limits.queryBitmapByteCountMax,
+    granule: DirtyLogGranule = .page, statesGranule: Bool = true,
+    ignoresSecondStart: Bool = false, faults: FaultPlan? = nil
   ) {
+    self.granule = granule
     self.name = name
+    self.ignoresSecondStart = ignoresSecondStart
     self.spanByteCountMax = spanByteCountMax
+    self.spanByteCountMin = spanByteCountMin
     self.faults = faults
     self.capabilities = DirtyLogCapabilities(
       scope: .deviceLog, pageSizes: PageSizeSet(mask: ~0xfff),
       queryBitmapByteCountMax: queryBitmapByteCountMax, mayCrossHoles: true, mayCutMapping: true,
-      canPeek: false, rangeCountMax: rangeCountMax, isAskedAfterUnmap: true)
+      canPeek: false, granule: statesGranule ? granule : .page, rangeCountMax: rangeCountMax,
+      isAskedAfterUnmap: true)
   }
 
   /// What it logs; empty while off.
@@ -48,10 +68,13 @@ public final class SimulatedDeviceLog: DirtyLog {
     if let fault, fault.moment != .after { throw fault.error(.startLog, name) }
     try state.withLock { (state: inout State) throws(ContainerError) in
       guard state.ranges.isEmpty else {
+        if ignoresSecondStart { return }
         throw refused(.startLog, nil, ContainerErrno.einval, "it is started already")
       }
       try check(ranges, pageSize)
-      state = State(ranges: ranges.sorted { $0.first < $1.first }, pageSize: pageSize)
+      state = State(
+        ranges: ranges.sorted { $0.first < $1.first },
+        pageSize: max(pageSize, granule.pageSize))
     }
     if let fault { throw fault.error(.startLog, name) }
   }
@@ -69,12 +92,21 @@ public final class SimulatedDeviceLog: DirtyLog {
       guard range.isAligned(to: pageSize) else {
         throw refused(.startLog, range, einval, "not whole pages of \(pageSize)")
       }
+      guard range.pageCount(pageSize) >= granule.pageCount else {
+        throw refused(
+          .startLog, range, ContainerErrno.eopnotsupp,
+          "fewer than \(granule.pageCount) pages")
+      }
       if let previous, previous.overlaps(range) {
         throw refused(.startLog, range, einval, "it overlaps \(previous)")
       }
       previous = range
       let (sum, overflow) = bytes.addingReportingOverflow(range.byteCount ?? UInt64.max)
       bytes = overflow ? UInt64.max : sum
+    }
+    if bytes < spanByteCountMin {
+      throw refused(
+        .startLog, nil, ContainerErrno.eopnotsupp, "\(bytes) bytes of at least \(spanByteCountMin)")
     }
     if let spanByteCountMax, bytes > spanByteCountMax {
       throw refused(
@@ -105,16 +137,35 @@ public final class SimulatedDeviceLog: DirtyLog {
       guard UInt64(bitmap.byteCount) <= capabilities.queryBitmapByteCountMax else {
         throw refused(.query, window, ContainerErrno.einval, "the bitmap is too large")
       }
-      let pages = SimulatedIOMMU.pages(window)
+      guard let piece = piece(of: window, state) else {
+        throw refused(.query, window, ContainerErrno.einval, "it begins outside what is logged")
+      }
+      let pages = piece.pages
       let half = pages.lowerBound...(pages.lowerBound + (pages.upperBound - pages.lowerBound) / 2)
       if fault?.moment != .after {
-        state.dirty.forEachRun(in: fault == nil ? pages : half) {
-          bitmap.insert(SimulatedIOMMU.range($0))
+        state.dirty.forEachRun(in: fault == nil ? pages : half) { run in
+          let shift = piece.firstPageGivenOut &- pages.lowerBound
+          bitmap.insert(
+            SimulatedIOMMU.range(run.lowerBound &+ shift...run.upperBound &+ shift))
         }
       }
       state.dirty.remove(fault?.moment == .halfway ? half : pages)
     }
     if let fault { throw failed(fault, window) }
+  }
+
+  /// What a query of a window reads and clears, and the page that the first of it is taken for.
+  private func piece(
+    of window: IOVARange, _ state: State
+  ) -> (pages: ClosedRange<UInt64>, firstPageGivenOut: UInt64)? {
+    let asked = SimulatedIOMMU.pages(window.expanded(to: state.pageSize))
+    let word = granule.pageCount << (state.pageSize.shift - 12)
+    guard granule.pageCount > 1 else { return (asked, asked.lowerBound) }
+    guard let range = state.ranges.first(where: { $0.contains(window.first) }) else { return nil }
+    let origin = range.first.rawValue >> 12
+    let first = origin + (asked.lowerBound - min(origin, asked.lowerBound)) / word * word
+    let count = (asked.upperBound - asked.lowerBound + word) / word * word
+    return (first...min(first + count - 1, range.last.rawValue >> 12), asked.lowerBound)
   }
 
   /// A device that fails with EIO goes on failing.

@@ -37,11 +37,12 @@ public final class SimulatedHWPT: DirtyLog {
       hasDirtyBits
       ? DirtyLogCapabilities(
         scope: .iommuHardware, pageSizes: PageSizeSet(mask: ~0xfff), mayCrossHoles: false,
-        mayCutMapping: false, canPeek: true)
+        // A window that begins or ends at a page then cuts no entry.
+        mayCutMapping: entrySizes == PageSizeSet(.fourKiB), canPeek: true, granule: .page)
       // Answered from the mappings, without a call.
       : DirtyLogCapabilities(
         scope: .everythingMapped, pageSizes: PageSizeSet(mask: ~0xfff), mayCrossHoles: true,
-        mayCutMapping: false, canPeek: true)
+        mayCutMapping: false, canPeek: true, granule: .page)
   }
 
   public func start(logging ranges: [IOVARange], pageSize: PageSize) throws(ContainerError) {

@@ -124,14 +124,16 @@ public final class SimulatedIOMMUFD: DMAContainer {
           throw iommu.refused(.unmap, range, enoent, "the range cuts a mapping")
         }
         guard state.table.firstMapping(overlapping: range) != nil else {
-          throw iommu.refused(.unmap, range, enoent, "nothing is mapped there")
+          throw ContainerError(
+            .unmap, object: name, range: range, errno: enoent, detail: "nothing is mapped there",
+            isGone: true)
         }
       }
       if let fault, fault.moment == .halfway {
         throw fault.error(.unmap, name, isPartial: state.removeHalf(of: range))
       }
       let bytes = state.removeMappings(in: range)
-      if let fault { throw fault.error(.unmap, name, isPartial: true) }
+      if let fault { throw fault.error(.unmap, name, isPartial: true, isGone: true) }
       return bytes
     }
   }

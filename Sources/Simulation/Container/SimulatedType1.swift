@@ -145,7 +145,7 @@ public final class SimulatedType1: DMAContainer {
         throw fault.error(.unmap, name, isPartial: state.removeHalf(of: range))
       }
       let bytes = state.removeMappings(in: range)
-      if let fault { throw fault.error(.unmap, name, isPartial: true) }
+      if let fault { throw fault.error(.unmap, name, isPartial: true, isGone: true) }
       return bytes
     }
   }
@@ -168,7 +168,7 @@ public final class SimulatedType1: DMAContainer {
       }
       if fault == nil { ownLog.report(&state, window, into: &dirty) }
       let bytes = state.removeMappings(in: window)
-      if let fault { throw fault.error(operation, name, isPartial: true) }
+      if let fault { throw fault.error(operation, name, isPartial: true, isGone: true) }
       return bytes
     }
   }

@@ -29,7 +29,7 @@ final class SimulatedType1Log: DirtyLog {
     DirtyLogCapabilities(
       scope: iommu.state.withLock { $0.hasUnpinnedScope } ? .everythingMapped : .pinned,
       pageSizes: PageSizeSet(iommu.pageSize), queryBitmapByteCountMax: byteCountMax,
-      mayCrossHoles: true, mayCutMapping: false, canPeek: false)
+      mayCrossHoles: true, mayCutMapping: false, canPeek: false, granule: .page)
   }
 
   func start(logging ranges: [IOVARange], pageSize: PageSize) throws(ContainerError) {

@@ -14,6 +14,16 @@ public enum DeviceFault: Hashable, Sendable {
   case lie
 }
 
+/// What a simulated device says about how much state it has, all the time, in place of the truth.
+public enum DeviceSizeClaim: Hashable, Sendable {
+  /// As firmware has answered: 2^64 - 843575 initial bytes.
+  case impossible
+  /// Initial data that is never read to its end, whatever is read.
+  case neverFalls(UInt64)
+  /// Each answer is larger by this than the one before.
+  case rises(UInt64)
+}
+
 /// Which calls of a simulated device fail: counted from 0 over all calls of its interface and its
 /// sessions, resets not counted. One object may serve several devices.
 public final class DeviceFaults: Sendable {
@@ -21,6 +31,9 @@ public final class DeviceFaults: Sendable {
     var callCount = 0
     var faults: [Int: DeviceFault] = [:]
     var failingResets = 0
+    var claim: DeviceSizeClaim?
+    var claimCount: UInt64 = 0
+    var restarts = 0
   }
 
   private let plan = Mutex(Plan())
@@ -37,6 +50,36 @@ public final class DeviceFaults: Sendable {
 
   /// The next `count` resets fail with EIO.
   public func failResets(_ count: Int) { plan.withLock { $0.failingResets = count } }
+
+  /// Every device of these faults claims sizes like this from now on; nil: says the truth.
+  public func claim(_ claim: DeviceSizeClaim?) { plan.withLock { $0.claim = claim } }
+
+  /// The next `count` times a device of these faults is asked how much it has left in pre-copy, and
+  /// all of its initial data has been read, its guest has just reconfigured it: the initial data
+  /// begins again. Only in devices that were told that they may say so.
+  public func restartInitialData(_ count: Int) { plan.withLock { $0.restarts = count } }
+
+  func restartsNow() -> Bool {
+    plan.withLock {
+      guard $0.restarts > 0 else { return false }
+      $0.restarts -= 1
+      return true
+    }
+  }
+
+  /// What the device answers where `truth` bytes are left.
+  func claimed(_ truth: UInt64) -> UInt64 {
+    plan.withLock { plan in
+      switch plan.claim {
+      case nil: return truth
+      case .impossible: return UInt64.max - 843_574
+      case .neverFalls(let bytes): return max(truth, bytes)
+      case .rises(let step):
+        plan.claimCount += 1
+        return truth &+ plan.claimCount &* step
+      }
+    }
+  }
 
   func nextCall() -> DeviceFault? {
     plan.withLock {

@@ -40,6 +40,12 @@ struct DeviceImageSaver: Sendable {
       + (image.pageCount - nextInitialPage) * DeviceRecordKind.pageRecordByteCount
   }
 
+  /// The device was reconfigured: every page comes once more, and what was dirty with it.
+  mutating func restart(_ image: inout DeviceImage) {
+    nextInitialPage = 0
+    for page in 0..<image.pageCount { image.clean(page) }
+  }
+
   func dirtyByteCount(_ image: DeviceImage) -> Int {
     image.dirtyCount * DeviceRecordKind.pageRecordByteCount
   }

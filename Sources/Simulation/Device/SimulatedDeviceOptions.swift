@@ -9,15 +9,18 @@ public struct SimulatedDeviceOptions: Hashable, Sendable {
   public var saysDataSize: Bool
   /// Takes and gives at most this many bytes a call, so that a caller has to go on.
   public var byteCountPerCall: Int
+  /// Has VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 (Linux 2026-07), where it has PRE_COPY.
+  public var knowsPrecopyRestarts: Bool
 
   public init(
     pageCount: Int = 64, endsInsteadOfTemporaryEnd: Bool = false, saysDataSize: Bool = true,
-    byteCountPerCall: Int = 1 << 20
+    byteCountPerCall: Int = 1 << 20, knowsPrecopyRestarts: Bool = true
   ) {
     precondition(pageCount > 0 && byteCountPerCall > 0, "a device has memory and takes bytes")
     self.pageCount = pageCount
     self.endsInsteadOfTemporaryEnd = endsInsteadOfTemporaryEnd
     self.saysDataSize = saysDataSize
     self.byteCountPerCall = byteCountPerCall
+    self.knowsPrecopyRestarts = knowsPrecopyRestarts
   }
 }

@@ -17,7 +17,9 @@ extension SimulatedV1Device {
       pending = UInt64(count)
       return .none
     }
-    return lies ? max(pending, 1) << 40 : pending
+    // A device of this interface stops giving when it says 0: the truth where that is the end.
+    if pending == 0 { return 0 }
+    return lies ? max(pending, 1) << 40 : faults.claimed(pending)
   }
 
   public func readDataOffset() throws(DeviceError) -> UInt64 {

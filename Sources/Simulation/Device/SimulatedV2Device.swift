@@ -17,6 +17,8 @@ public final class SimulatedV2Device: VFIOMigrationV2, WorkingDevice {
     /// Sessions handed out; only the last one, while its state lasts, is served.
     var sessionNumber = 0
     var hasSession = false
+    /// It was told that it may say that its initial data began again.
+    var saysRestarts = false
   }
 
   public let name: String
@@ -76,6 +78,12 @@ public final class SimulatedV2Device: VFIOMigrationV2, WorkingDevice {
         inside.outbox.count - inside.outboxOffset + saver.initialByteCount(image)
           + saver.dirtyByteCount(image) + saver.finalByteCount())
     }
+  }
+
+  public func enablePrecopyRestarts() throws(DeviceError) -> Bool {
+    let isKnown = options.knowsPrecopyRestarts && features.contains(.precopy)
+    try call("SET MIG_PRECOPY_INFOv2") { $0.saysRestarts = isKnown }
+    return isKnown
   }
 
   public func setState(_ target: DeviceState) throws(DeviceError) -> (any DeviceDataSession)? {

@@ -47,12 +47,19 @@ final class SimulatedV2Session: DeviceDataSession {
   func precopyInfo() throws(DeviceError) -> PrecopyInfo {
     var info: PrecopyInfo?
     let lies = try device.call("GET_PRECOPY_INFO") { inside in
-      guard self.serves(inside), inside.state.isPrecopy, let saver = inside.saver else { return }
+      guard self.serves(inside), inside.state.isPrecopy, var saver = inside.saver else { return }
+      let isRead =
+        saver.initialByteCount(inside.image) == 0 && inside.outboxOffset == inside.outbox.count
+      let restarts = inside.saysRestarts && isRead && self.device.faults.restartsNow()
+      if restarts { saver.restart(&inside.image) }
+      inside.saver = saver
       let waiting = inside.outbox.count - inside.outboxOffset
       let initialWaiting = max(0, inside.outboxInitialCount - inside.outboxOffset)
       info = PrecopyInfo(
-        initialBytes: UInt64(initialWaiting + saver.initialByteCount(inside.image)),
-        dirtyBytes: UInt64(waiting - initialWaiting + saver.dirtyByteCount(inside.image)))
+        initialBytes: self.device.faults.claimed(
+          UInt64(initialWaiting + saver.initialByteCount(inside.image))),
+        dirtyBytes: UInt64(waiting - initialWaiting + saver.dirtyByteCount(inside.image)),
+        initialDataRestarted: restarts)
     }
     guard device.features.contains(.precopy) else {
       throw device.refusal("GET_PRECOPY_INFO", .enotty)

@@ -92,6 +92,14 @@ public final class VirtualCPU: Sendable {
     }
   }
 
+  /// Leaves so much less than its pace to a vCPU that has one.
+  /// - Precondition: `percent` is 0 to 99.
+  public func throttle(percent: Int) {
+    precondition((0...99).contains(percent), "a share of 0 to 99 %")
+    guard pagesPerSecond != 0 else { return }
+    current?.stepsPerSecond = max(pagesPerSecond * UInt64(100 - percent) / 100, 1)
+  }
+
   /// When this returns no write is in progress, and none begins before `resume`. Does nothing to a
   /// vCPU that was not started.
   public func pause() { current?.pause() }

@@ -64,7 +64,8 @@ extension SampleMachine {
       return (
         container,
         names.map { name in
-          let log = SimulatedDeviceLog(name: "log-\(name)", rangeCountMax: 8, faults: faults)
+          let log = SimulatedDeviceLog(
+            name: "log-\(name)", rangeCountMax: 8, ignoresSecondStart: true, faults: faults)
           return container.attachDevice(name, log: log)
         }
       )

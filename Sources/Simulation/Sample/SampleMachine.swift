@@ -1,6 +1,7 @@
 import Addressing
 import CPUDirty
 import DMAContainer
+import Glibc
 public import DeviceMigration
 public import DirtyTracker
 public import GuestDirtyLog
@@ -40,6 +41,11 @@ public final class SampleMachine: MigratingMachine {
   public private(set) var isRunning = false
   let vcpus: [VirtualCPU]
   private var hasThreads = false
+  /// Share of their time that was taken from the vCPUs. Percent.
+  public private(set) var throttledPercent = 0
+  private var stepShare = 0
+  /// Writes of all vCPUs.
+  public var vcpuWriteCount: UInt64 { vcpus.reduce(0) { $0 &+ $1.state.generation } }
 
   /// - Throws: ``SampleError``.
   public init(_ options: SampleOptions) throws(SampleError) {
@@ -59,11 +65,12 @@ public final class SampleMachine: MigratingMachine {
     let log = GuestDirtyLog(
       topology: topology, workers: NodeThreads(nodeCount: topology.nodeCount))
     tracker = DirtyTracker(
-      log: log, cpu: watch.source, record: options.record, omitting: options.omitting)
+      log: log, cpu: watch.source, record: options.record, omitting: options.omitting,
+      clock: { MonotonicTime.now.nanoseconds }, rest: { sched_yield() })
     vcpus = Self.vcpus(options, ram, watch.marks)
     let built: (containers: [SampleContainer], devices: [SampleDevice])
     do throws(TrackerError) {
-      tracker.begin()
+      try tracker.begin()
       for region in ram.ramRegions { try tracker.regionAdded(region) }
       try tracker.commit()
       built = try Self.populate(options, ram, tracker)
@@ -169,7 +176,7 @@ public final class SampleMachine: MigratingMachine {
     isRunning = true
     var scheduler = SeededScheduler(seed: seed)
     for vcpu in vcpus {
-      scheduler.add("vcpu", weight: 4) { [self] in if isRunning { vcpu.step() } }
+      scheduler.add("vcpu", weight: 4) { [self] in if isRunning, takesStep() { vcpu.step() } }
     }
     for container in containers {
       scheduler.add("driver", weight: 2) { [self] in if isRunning { container.driver.step() } }
@@ -178,6 +185,20 @@ public final class SampleMachine: MigratingMachine {
       scheduler.add(device.name, weight: 2) { device.traffic.step(generation: 1) }
     }
     return scheduler
+  }
+
+  /// Whether a step of a throttled vCPU is one of those that are left to it.
+  private func takesStep() -> Bool {
+    stepShare += 100 - throttledPercent
+    guard stepShare >= 100 else { return false }
+    stepShare -= 100
+    return true
+  }
+
+  public func throttleVCPUs(percent: Int) throws(MachineError) -> Bool {
+    throttledPercent = percent
+    for vcpu in vcpus { vcpu.throttle(percent: percent) }
+    return true
   }
 
   /// Pauses what the guest runs: its processors, and with them its drivers. Devices go on until
@@ -190,6 +211,9 @@ public final class SampleMachine: MigratingMachine {
 
   /// On a destination the guest stays still until `start`, so that its memory can be compared.
   public func resumeVCPUs() throws(MachineError) {
+    if options.vcpusStayStopped {
+      throw MachineError(operation: "resume its vCPUs", detail: "they are made to stay stopped")
+    }
     for vcpu in vcpus { vcpu.resume() }
     for container in containers { container.thread.resume() }
     isRunning = true

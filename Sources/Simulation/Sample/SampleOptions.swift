@@ -27,6 +27,8 @@ public struct SampleOptions: Sendable {
   /// Calls of containers and logs that fail; calls of devices, and of their configuration.
   public var containerFaults: FaultPlan?
   public var deviceFaults = DeviceFaults()
+  /// vCPUs that were stopped cannot be resumed, as a hypervisor may say: the guest stands still.
+  public var vcpusStayStopped = false
   /// vCPUs mark what they write, also where the kernel could watch them.
   public var marksVCPUWrites = false
 

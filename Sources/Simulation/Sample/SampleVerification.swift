@@ -4,19 +4,19 @@ public import DeviceMigration
 /// The comparison of a machine that has left with the one that has arrived, over a channel of its
 /// own: the source sends every byte of its RAM once more, the destination holds its own against it.
 ///
-/// Shape, words of 64 bits: magic and page count; RAM in GPA order; device count, and for each a
-/// digest of state and of configuration. Answer: pages compared, pages different, how many are
-/// listed and their GPAs, devices different and their indexes.
+/// Shape, words of 64 bits: magic, the token of the migration and page count; RAM in GPA order;
+/// device count, and for each a digest of state and of configuration. Answer: pages compared, pages
+/// different, how many are listed and their GPAs, devices different and their indexes.
 public enum SampleVerification {
   static let magic: UInt64 = 0x796c_7665_646d_7367
   static let blockByteCount: UInt64 = 1 << 20
 
   /// The source's side.
   public static func ask(
-    _ machine: SampleMachine, over channel: any ByteChannel
+    _ machine: SampleMachine, over channel: any ByteChannel, token: UInt64
   ) throws(SampleError) -> SampleVerdict {
     do throws(ChannelError) {
-      try send([magic, machine.ram.layout.pageCount], channel)
+      try send([magic, token, machine.ram.layout.pageCount], channel)
       for block in blocks(machine) {
         try machine.ram.withBytes(of: block) { (bytes) throws(ChannelError) in
           try channel.write(bytes)
@@ -29,17 +29,23 @@ public enum SampleVerification {
     }
   }
 
-  /// The destination's side. The guest has not run yet.
+  /// The destination's side, first: whether this is the source that the guest came from, and not
+  /// somebody who found the port.
+  public static func isAsked(
+    of machine: SampleMachine, over channel: any ByteChannel, token: UInt64
+  ) -> Bool {
+    do throws(ChannelError) {
+      return try words(3, channel) == [magic, token, machine.ram.layout.pageCount]
+    } catch {
+      return false
+    }
+  }
+
+  /// The destination's side, after ``isAsked(of:over:token:)``. The guest has not run yet.
   public static func answer(
     _ machine: SampleMachine, over channel: any ByteChannel
   ) throws(SampleError) -> SampleVerdict {
     do throws(ChannelError) {
-      let head = try words(2, channel)
-      guard head == [magic, machine.ram.layout.pageCount] else {
-        throw ChannelError(
-          .failed, channel: channel.name, operation: "read",
-          detail: "this is no comparison with a machine like ours")
-      }
       var verdict = try compare(machine, channel)
       let count = try words(1, channel)[0]
       let theirs = try words(2 * machine.devices.count, channel)

@@ -45,7 +45,9 @@ final class VFIODataSession: DeviceDataSession {
     call.argsz = RequestBytes.size(smudge_vfio_precopy_info.self)
     let result = descriptor.control(.getPrecopyInformation, &call)
     guard result >= 0 else { throw refused("GET_PRECOPY_INFO", Int(result)) }
-    return PrecopyInfo(initialBytes: call.initial_bytes, dirtyBytes: call.dirty_bytes)
+    return PrecopyInfo(
+      initialBytes: call.initial_bytes, dirtyBytes: call.dirty_bytes,
+      initialDataRestarted: call.flags & UInt32(SMUDGE_VFIO_PRECOPY_INFO_REINIT) != 0)
   }
 
   func close() { descriptor.withLock { $0 = nil } }

@@ -1,7 +1,7 @@
 import CSmudgeLinux
 public import DeviceMigration
 
-/// The v2 migration interface of a device by its descriptor: features 1, 2 and 9 of
+/// The v2 migration interface of a device by its descriptor: features 1, 2, 9 and 12 of
 /// VFIO_DEVICE_FEATURE.
 public final class VFIODeviceMigrationV2: VFIOMigrationV2 {
   private let device: VFIODevice
@@ -53,6 +53,18 @@ public final class VFIODeviceMigrationV2: VFIOMigrationV2 {
     let result = device.descriptor.control(.deviceFeature, &call)
     guard result >= 0 else { throw device.refused("GET MIG_DATA_SIZE", result) }
     return call.stop_copy_length
+  }
+
+  public func enablePrecopyRestarts() throws(DeviceError) -> Bool {
+    var call = VFIODevice.envelope(
+      Int(SMUDGE_VFIO_FEATURE_MIG_PRECOPY_INFO_V2), .set, smudge_vfio_feature.self)
+    let result = device.descriptor.control(.deviceFeature, &call)
+    // ENOTTY before the kernel had it, EINVAL from a device without PRE_COPY.
+    if result == -DeviceErrno.enotty.rawValue || result == -DeviceErrno.einval.rawValue {
+      return false
+    }
+    guard result >= 0 else { throw device.refused("SET MIG_PRECOPY_INFOv2", result) }
+    return true
   }
 
   public func reset() throws(DeviceError) { try device.reset() }

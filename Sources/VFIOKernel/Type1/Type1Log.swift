@@ -41,7 +41,7 @@ final class Type1Log: DirtyLog {
       pageSizes: state.migration?.pageSizes ?? PageSizeSet(.fourKiB),
       queryBitmapByteCountMax: state.migration?.bitmapByteCountMax
         ?? Limits.queryBitmapByteCountMax,
-      mayCrossHoles: true, mayCutMapping: false, canPeek: false)
+      mayCrossHoles: true, mayCutMapping: false, canPeek: false, granule: .page)
   }
 
   /// A second start is 0 and does nothing; it does not clear.

@@ -9,7 +9,7 @@
     let capabilities = ContainerCapabilities()
     let dirtyLogs: [any DirtyLog]
 
-    init(log: AnsweringLog? = nil) { dirtyLogs = log.map { [$0] } ?? [] }
+    init(log: (any DirtyLog)? = nil) { dirtyLogs = log.map { [$0] } ?? [] }
 
     func map(_ request: MapRequest) throws(ContainerError) {}
 
@@ -17,6 +17,17 @@
 
     func unmap(reportingInto dirty: inout QueryBitmap) throws(ContainerError) -> UInt64 {
       dirty.window.map { $0.lastOffset &+ 1 } ?? 0
+    }
+  }
+
+  extension DirtyLogCapabilities {
+    /// A log that knows each page.
+    /// - Parameter crossesHoles: a window may hold addresses that are not mapped (type1), or must
+    ///   not (iommufd).
+    static func bench(crossesHoles: Bool) -> DirtyLogCapabilities {
+      DirtyLogCapabilities(
+        scope: .iommuHardware, mayCrossHoles: crossesHoles, mayCutMapping: false, canPeek: false,
+        granule: .page)
     }
   }
 
@@ -32,8 +43,7 @@
     init(answer: Words?, crossesHoles: Bool) {
       self.answer = answer
       pageCount = answer?.population() ?? 0
-      capabilities = DirtyLogCapabilities(
-        scope: .iommuHardware, mayCrossHoles: crossesHoles, mayCutMapping: false, canPeek: false)
+      capabilities = .bench(crossesHoles: crossesHoles)
     }
 
     func start(logging ranges: [IOVARange], pageSize: PageSize) throws(ContainerError) {}

@@ -41,7 +41,7 @@
       _ pages: [UInt64], crossesHoles: Bool, _ random: inout SplitMix
     ) throws -> Int {
       let tracker = DirtyTracker(log: GuestDirtyLog())
-      tracker.begin()
+      try tracker.begin()
       try tracker.regionAdded(
         RAMRegion(name: "ram", gpa: AddressRange(first: GPA(0), last: GPA((1 << 36) - 1))))
       try tracker.commit()

@@ -71,6 +71,7 @@ extension bench_mapping {
   deinit { unsafe smudge_pages_free(base, count * 8) }
 
   var bytes: UnsafeMutableRawPointer { unsafe UnsafeMutableRawPointer(base) }
+  var words: UnsafeMutablePointer<UInt64> { unsafe base }
 
   func fill(_ word: (Int) -> UInt64) {
     for index in 0..<count { unsafe base[index] = word(index) }

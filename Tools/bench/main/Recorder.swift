@@ -25,6 +25,14 @@ final class Recorder {
     return result
   }
 
+  /// The same by the processor time of all threads.
+  func timeOnCores<R>(_ name: String, _ contender: String, _ body: () throws -> R) rethrows -> R {
+    let start = Clock.processSeconds()
+    let result = try body()
+    record(name, contender, value: Clock.processSeconds() - start)
+    return result
+  }
+
   func record(_ name: String, _ contender: String = Recorder.own, value: Double) {
     samples[name, default: [:]][contender, default: []].append(value)
   }

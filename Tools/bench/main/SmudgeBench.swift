@@ -8,9 +8,17 @@ import Glibc
     all += [Walk.section, Merge.section] + Scatter.sections + [HarvestBench.section]
     #if canImport(MigrationTransport)
       all.append(StreamBench.section)
+      all.append(SecureStreamBench.section)
+    #endif
+    #if canImport(Simulation)
+      all += PredictionBench.sections
     #endif
     #if canImport(DirtyTracker)
       all += [TrackerBench.section] + SyncBench.sections + [CallsBench.section]
+      all += StallBench.sections
+    #endif
+    #if canImport(SmudgeABI)
+      all += LibraryBench.sections
     #endif
     return all
   }

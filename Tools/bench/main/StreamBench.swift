@@ -21,7 +21,9 @@
         source.words.fill { _ in random.next() }
         for _ in 0..<effort.repetitions {
           target.words.clear()
-          try pass(recorder, source, target)
+          let (near, far) = try FileDescriptorChannel.pair()
+          try pass(source, target, near, far) { body in try recorder.timeOnWall(name) { try body() }
+          }
           precondition(target.words.isEqual(to: source.words), "everything arrived")
           target.words.clear()
           recorder.timeOnWall(name, peer) { Words.sendPlainly(source.words, to: target.words) }
@@ -30,10 +32,11 @@
       }
     }
 
-    private static func pass(
-      _ recorder: Recorder, _ source: FlatMemory, _ target: FlatMemory
+    /// - Parameter time: runs and times what it is given.
+    static func pass(
+      _ source: FlatMemory, _ target: FlatMemory, _ near: any ByteChannel,
+      _ far: any ByteChannel, time: (() throws -> Void) throws -> Void
     ) throws {
-      let (near, far) = try FileDescriptorChannel.pair()
       let tracking = StillTracking()
       try tracking.log.addRegion(source.region)
       let done = DispatchSemaphore(value: 0)
@@ -49,7 +52,7 @@
         machine: StillMachine(), tracking: tracking, memory: source, devices: [],
         clock: { UInt64(Clock.wallSeconds() * 1e9) })
       try front.begin(over: near)
-      try recorder.timeOnWall(name) {
+      try time {
         _ = try front.round()
         // Closing is what tells the destination to stop; it has read everything by then.
         _ = front.cancel(because: "the pass is over")
@@ -59,7 +62,7 @@
     }
   }
 
-  private final class FlatMemory: GuestMemory {
+  final class FlatMemory: GuestMemory {
     let words: Words
     let region: RAMRegion
 

@@ -58,7 +58,7 @@
       container = BenchContainer(log: log)
       self.log = log
       tracker = DirtyTracker(log: GuestDirtyLog())
-      tracker.begin()
+      try tracker.begin()
       try tracker.regionAdded(
         RAMRegion(
           name: "ram", gpa: AddressRange(first: GPA(0), last: GPA(UInt64(pageCount) << 12 - 1))))
@@ -74,7 +74,7 @@
           id, AddressRange(first: IOVA(first), last: IOVA(first + bytes - 1)),
           to: GPA(chunk * bytes), permissions: .readWrite)
       }
-      consumer = try tracker.addConsumer("bench", startsDirty: false)
+      consumer = try tracker.log.addConsumer("bench", startsDirty: false)
       precondition(tracker.startTracking().notes.isEmpty, "logging started")
     }
 
@@ -90,8 +90,8 @@
         "every page of the answer is in the log")
       var isLast = false
       while !isLast {
-        let harvest = tracker.harvest(for: consumer, pageCountMax: .max, runCountMax: 1 << 16)
-        tracker.delivered(harvest)
+        let harvest = tracker.log.harvest(for: consumer, pageCountMax: .max, runCountMax: 1 << 16)
+        tracker.log.delivered(harvest)
         isLast = harvest.isLast
       }
     }

@@ -36,7 +36,7 @@ bool smudge_may_dma(struct smudge_mdev *m)
 
 void smudge_dirty_memory(struct smudge_mdev *m, size_t offset, size_t length)
 {
-	if (length && m->session && m->session->saving)
+	if (length && ((m->session && m->session->saving) || smudge_region_saves(m)))
 		bitmap_set(m->dirty, offset / SMUDGE_BLOCK,
 			   (offset + length - 1) / SMUDGE_BLOCK - offset / SMUDGE_BLOCK + 1);
 }
@@ -232,6 +232,9 @@ static int smudge_execute(struct smudge_mdev *m, const struct smudge_command *c)
 	case SMUDGE_FAIL_STREAM:
 		m->fail_stream = c->value;
 		return 0;
+	case SMUDGE_FAIL_BROKEN:
+		m->fail_broken = c->value;
+		return 0;
 	case SMUDGE_CLEAR_JOURNAL:
 		m->status.events = 0;
 		return 0;
@@ -271,7 +274,9 @@ static ssize_t smudge_access(struct vfio_device *vdev, char __user *to, const ch
 
 	mutex_lock(&m->lock);
 	bytes = smudge_region(m, index, &size, from);
-	if (from && index == VFIO_PCI_BAR0_REGION_INDEX) {
+	if (index == SMUDGE_MIGRATION_REGION && m->region.section)
+		ret = smudge_access_region(m, to, from, count, offset);
+	else if (from && index == VFIO_PCI_BAR0_REGION_INDEX) {
 		if (offset || count != sizeof(command))
 			ret = -EINVAL;
 		else if (copy_from_user(&command, from, count))
@@ -309,16 +314,24 @@ static ssize_t smudge_write_op(struct vfio_device *vdev, const char __user *from
 	return smudge_access(vdev, NULL, from, count, position);
 }
 
+static u32 smudge_region_count(const struct smudge_mdev *m)
+{
+	return m->region.section ? SMUDGE_MIGRATION_REGION + 1 : VFIO_PCI_NUM_REGIONS;
+}
+
 static int smudge_region_info(struct vfio_device *vdev, struct vfio_region_info *info,
 			      struct vfio_info_cap *caps)
 {
+	struct smudge_mdev *m = to_smudge(vdev);
 	u64 size;
 
-	if (info->index >= VFIO_PCI_NUM_REGIONS)
+	if (info->index >= smudge_region_count(m))
 		return -EINVAL;
-	smudge_region(to_smudge(vdev), info->index, &size, false);
-	info->size = size;
 	info->offset = (u64)info->index << SMUDGE_REGION_SHIFT;
+	if (info->index == SMUDGE_MIGRATION_REGION)
+		return smudge_region_caps(info, caps);
+	smudge_region(m, info->index, &size, false);
+	info->size = size;
 	info->flags = size ? VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE : 0;
 	return 0;
 }
@@ -327,9 +340,10 @@ static void smudge_reset(struct smudge_mdev *m)
 {
 	mutex_lock(&m->lock);
 	smudge_end_session(m);
+	smudge_reset_region(m);
 	m->status.migration_state = VFIO_DEVICE_STATE_RUNNING;
 	m->dma.length = 0;
-	m->fail_state = m->fail_reports = m->fail_stream = 0;
+	m->fail_state = m->fail_reports = m->fail_stream = m->fail_broken = 0;
 	m->status.logging_ranges = 0;
 	xa_destroy(&m->logged);
 	smudge_unpin_range(m, 0, U64_MAX);
@@ -350,7 +364,7 @@ static long smudge_ioctl(struct vfio_device *vdev, unsigned int command, unsigne
 		if (info.argsz < minsz)
 			return -EINVAL;
 		info.flags = VFIO_DEVICE_FLAGS_PCI | VFIO_DEVICE_FLAGS_RESET;
-		info.num_regions = VFIO_PCI_NUM_REGIONS;
+		info.num_regions = smudge_region_count(to_smudge(vdev));
 		info.num_irqs = 0;
 		return copy_to_user((void __user *)argument, &info, minsz) ? -EFAULT : 0;
 	case VFIO_DEVICE_RESET:
@@ -437,9 +451,15 @@ static const struct vfio_log_ops smudge_log_ops = {
 	.log_read_and_clear = smudge_log_report,
 };
 
+static struct mdev_type smudge_pinning = { .sysfs_name = "pinning", .pretty_name = "pinning" };
+static struct mdev_type smudge_region_type = { .sysfs_name = "region", .pretty_name = "region" };
+static struct mdev_type smudge_bare = { .sysfs_name = "bare", .pretty_name = "bare" };
+static struct mdev_type *smudge_types[] = { &smudge_pinning, &smudge_region_type, &smudge_bare };
+
 static int smudge_init_device(struct vfio_device *vdev)
 {
 	struct smudge_mdev *m = to_smudge(vdev);
+	struct mdev_type *type = to_mdev_device(vdev->dev)->type;
 
 	mutex_init(&m->lock);
 	xa_init(&m->pinned);
@@ -447,15 +467,21 @@ static int smudge_init_device(struct vfio_device *vdev)
 	INIT_DELAYED_WORK(&m->dma_work, smudge_dma_work);
 	m->journal = vzalloc(SMUDGE_EVENTS * sizeof(struct smudge_event));
 	m->memory = vzalloc(SMUDGE_MEMORY_SIZE);
-	if (!m->journal || !m->memory) {
+	if (type == &smudge_region_type)
+		m->region.section = vzalloc(SMUDGE_SECTION_SIZE);
+	if (!m->journal || !m->memory || (type == &smudge_region_type && !m->region.section)) {
 		vfree(m->journal);
 		vfree(m->memory);
+		vfree(m->region.section);
 		return -ENOMEM;
 	}
 	/* "Sm" made by "Lab", a class of its own: no driver of a guest will bind to it. */
 	memcpy(m->config, "\x4c\x53\x6d\x53", 4);
 	m->config[PCI_CLASS_REVISION + 3] = 0xff;
 	m->status.migration_state = VFIO_DEVICE_STATE_RUNNING;
+	smudge_reset_region(m);
+	if (type != &smudge_pinning)
+		return 0;
 	vdev->migration_flags = VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_P2P | VFIO_MIGRATION_PRE_COPY;
 	vdev->mig_ops = &smudge_migration_ops;
 	vdev->log_ops = &smudge_log_ops;
@@ -468,6 +494,7 @@ static void smudge_release_device(struct vfio_device *vdev)
 
 	vfree(m->journal);
 	vfree(m->memory);
+	vfree(m->region.section);
 	mutex_destroy(&m->lock);
 }
 
@@ -485,6 +512,7 @@ static const struct vfio_device_ops smudge_device_ops = {
 	.write = smudge_write_op,
 	.ioctl = smudge_ioctl,
 	.get_region_info_caps = smudge_region_info,
+	.mmap = smudge_map_region,
 	.dma_unmap = smudge_dma_unmap,
 	.bind_iommufd = vfio_iommufd_emulated_bind,
 	.unbind_iommufd = vfio_iommufd_emulated_unbind,
@@ -524,8 +552,6 @@ static struct mdev_driver smudge_driver = {
 	.driver = { .name = "smudge", .owner = THIS_MODULE, .mod_name = KBUILD_MODNAME },
 };
 
-static struct mdev_type smudge_type = { .sysfs_name = "pinning", .pretty_name = "pinning" };
-static struct mdev_type *smudge_types[] = { &smudge_type };
 static struct mdev_parent smudge_parent;
 static struct device *smudge_root;
 
@@ -540,7 +566,8 @@ static int __init smudge_init(void)
 		ret = PTR_ERR(smudge_root);
 		goto driver;
 	}
-	ret = mdev_register_parent(&smudge_parent, smudge_root, &smudge_driver, smudge_types, 1);
+	ret = mdev_register_parent(&smudge_parent, smudge_root, &smudge_driver, smudge_types,
+				   ARRAY_SIZE(smudge_types));
 	if (!ret)
 		return 0;
 	root_device_unregister(smudge_root);

@@ -9,6 +9,10 @@
  *           ENOSPC, never loss.
  * Region 2, MEMORY (read, write): 64 KiB of device memory, sent 4 KiB at a time by a migration.
  * Region 7, the PCI configuration space, 256 bytes of plain memory behind a read-only id.
+ * Region 9, of the type `region` alone, the migration region of version 1, see smudge_region.c.
+ *
+ * Types of mediated device: `pinning` has migration version 2 and DMA logging, `region` has
+ * version 1 and no logging, `bare` has neither.
  */
 #ifndef SMUDGE_MDEV_H
 #define SMUDGE_MDEV_H
@@ -31,6 +35,8 @@ enum smudge_operation {
 	SMUDGE_FAIL_REPORT = 7,	/* the next `value` log reports fail with EIO */
 	SMUDGE_FAIL_STREAM = 8,	/* the data session fails with EIO after `value` more bytes; 0 forgets */
 	SMUDGE_CLEAR_JOURNAL = 9,
+	/* as FAIL_STATE, and the device is in its error state then; version 1 alone */
+	SMUDGE_FAIL_BROKEN = 10,
 };
 
 struct smudge_command {
@@ -60,6 +66,9 @@ enum smudge_event_kind {
 	SMUDGE_SAW_UNMAP = 5,
 	SMUDGE_ENTERED = 6,	/* migration state `value` */
 	SMUDGE_REPORTED = 7,	/* `value` pages of a log report */
+	SMUDGE_GAVE = 8,	/* chunk number `value` of a migration region, acknowledged */
+	SMUDGE_TOOK = 9,	/* the same, loaded */
+	SMUDGE_REFUSED = 10,	/* an access to it, with errno `value` */
 };
 
 struct smudge_event {
@@ -79,6 +88,9 @@ struct smudge_event {
 #define SMUDGE_BLOCK 4096
 #define SMUDGE_BLOCKS (SMUDGE_MEMORY_SIZE / SMUDGE_BLOCK)
 #define SMUDGE_PINS_AT_ONCE 32
+#define SMUDGE_MIGRATION_REGION VFIO_PCI_NUM_REGIONS
+#define SMUDGE_SECTION_OFFSET 0x1000
+#define SMUDGE_SECTION_SIZE 0x4000
 
 struct smudge_dma {
 	__u64 iova, length, period, sequence;
@@ -97,6 +109,22 @@ struct smudge_session {
 	u8 record[8 + SMUDGE_BLOCK];
 };
 
+/* The last step of a chunk's exchange. Resuming knows the first two: ANNOUNCED, its place is. */
+enum smudge_step { SMUDGE_ACKNOWLEDGED, SMUDGE_ANNOUNCED, SMUDGE_PREPARED, SMUDGE_SIZED };
+
+/* The migration region of version 1; a device without it has no section. */
+struct smudge_region {
+	u32 device_state;
+	enum smudge_step step;
+	u32 sequence;		/* of the chunk being exchanged */
+	size_t at, length;	/* of that chunk, within section */
+	bool has_end, is_drained; /* its last record is in a chunk; pending_bytes was 0 at last */
+	bool is_open;		/* mapped pages may be touched */
+	u8 *section;
+	DECLARE_BITMAP(touched, SMUDGE_SECTION_SIZE / PAGE_SIZE);
+	DECLARE_BITMAP(passed, SMUDGE_SECTION_SIZE); /* bytes that were read or written */
+};
+
 struct smudge_mdev {
 	struct vfio_device vdev;
 	struct mutex lock;		/* everything below */
@@ -113,7 +141,8 @@ struct smudge_mdev {
 	struct smudge_session *session;
 	DECLARE_BITMAP(unsent, SMUDGE_BLOCKS);	/* in this session, never */
 	DECLARE_BITMAP(dirty, SMUDGE_BLOCKS);	/* in this session, since last sent */
-	u64 fail_state, fail_reports, fail_stream;
+	struct smudge_region region;
+	u64 fail_state, fail_reports, fail_stream, fail_broken;
 };
 
 static inline struct smudge_mdev *to_smudge(struct vfio_device *vdev)
@@ -126,5 +155,12 @@ bool smudge_may_dma(struct smudge_mdev *m);
 void smudge_dirty_memory(struct smudge_mdev *m, size_t offset, size_t length);
 void smudge_end_session(struct smudge_mdev *m);
 extern const struct vfio_migration_ops smudge_migration_ops;
+
+bool smudge_region_saves(const struct smudge_mdev *m);
+void smudge_reset_region(struct smudge_mdev *m);
+ssize_t smudge_access_region(struct smudge_mdev *m, char __user *to, const char __user *from,
+			     size_t count, u64 offset);
+int smudge_map_region(struct vfio_device *vdev, struct vm_area_struct *vma);
+int smudge_region_caps(struct vfio_region_info *info, struct vfio_info_cap *caps);
 #endif
 #endif

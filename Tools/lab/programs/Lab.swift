@@ -12,6 +12,7 @@ import Glibc
     "configuration": { try ConfigurationTest.run($0) },
     "scale-iommufd": { try IOMMUFDScaleTest.run($0) },
     "scale-edu": { try IOMMUFDScaleTest.runOnEdu($0) },
+    "region": { try RegionTest.run($0) },
     "iommufd-edu": { try MockScript.runOnEdu($0) }, "migration": { try MigrationTest.run($0) },
   ]
 

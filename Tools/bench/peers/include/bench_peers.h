@@ -13,6 +13,11 @@
 extern "C" {
 #endif
 
+// Keeps the calling thread on one processor, so that two threads of a measurement do not take turns
+// on the same: a scheduler may wake a thread where the one that woke it still runs.
+void bench_keep_on_processor(int index);
+void bench_leave_processor(void);
+
 typedef struct bench_mapping {
   uint64_t iova_first;
   uint64_t iova_last;
@@ -52,6 +57,17 @@ uint64_t bench_scatter_per_page(uint64_t *target, uint64_t target_gpa_first, con
 /// in the target is lost. Both are aligned to lines; the first bit of both is address 0.
 void bench_move_lines(uint64_t *target, const uint64_t *source, const bench_mapping *mappings,
                       size_t count);
+
+/// One dirty query, as libsmudge's callback: a quarter of the pages, at the cost of the stores.
+int bench_quarter_query(uint64_t iova, uint64_t byte_count, uint64_t page_size,
+                        uint64_t *_Nullable words, void *_Nullable opaque);
+/// A sync as a VMM makes it that replays its vIOMMU: for each mapping of 2 MiB a bitmap from the
+/// heap, a query, and each bit of the answer set by itself. Returns bits set.
+uint64_t bench_sync_by_leaf(uint64_t *target, const bench_mapping *mappings, size_t count);
+/// Sets the bit of the page of each mapping by itself.
+void bench_set_pages(uint64_t *target, const bench_mapping *mappings, size_t count);
+/// A run of a harvest, as libsmudge's callback: adds its bytes to the 64 bits at `sum`.
+int bench_count_run(uint64_t gpa, uint64_t byte_count, void *_Nullable sum);
 
 /// Writes `byte_count` bytes, `chunk` at a time. 0, or an errno.
 int bench_write_all(int fd, const void *bytes, size_t byte_count, size_t chunk);

@@ -43,7 +43,7 @@ final class MockWorld {
     try tracker.regionAdded(
       RAMRegion(name: "ram", gpaFirst: GPA(0), byteCount: byteCount, hvaFirst: HVA(memory.address)))
     id = try tracker.addContainer(container, addressSpace: .remapped)
-    reader = try tracker.addConsumer("lab", startsDirty: false)
+    reader = try tracker.log.addConsumer("lab", startsDirty: false)
   }
 
   deinit { for device in devices { device.destroy() } }

@@ -42,6 +42,13 @@ final class KernelFile {
     return bytes
   }
 
+  /// The bytes, or an errno.
+  func attempt(at offset: UInt64, byteCount: Int) -> (bytes: [UInt8], errno: Int32) {
+    var bytes = [UInt8](repeating: 0, count: byteCount)
+    let count = unsafe pread(descriptor, &bytes, byteCount, Int(offset))
+    return (bytes, count == byteCount ? 0 : errno)
+  }
+
   /// - Returns: 0, or an errno.
   func write(_ bytes: [UInt8], at offset: UInt64) -> Int32 {
     unsafe pwrite(descriptor, bytes, bytes.count, Int(offset)) == bytes.count ? 0 : errno

@@ -12,6 +12,7 @@ final class PinningDevice {
     case failReport = 7
     case failStream = 8
     case clearJournal = 9
+    case failBroken = 10
   }
 
   enum Kind: UInt64 {
@@ -22,6 +23,9 @@ final class PinningDevice {
     case sawUnmap = 5
     case entered = 6
     case reported = 7
+    case gaveChunk = 8
+    case tookChunk = 9
+    case refused = 10
   }
 
   struct Event: Hashable {

@@ -2,6 +2,8 @@ import Locking
 import VFIOKernel
 
 /// The kernel's calls, one of which fails without being made.
+///
+/// May refuse every map, as a device does that has no memory to map.
 final class FaultyCalls: VFIOCalls {
   private struct State {
     var count = 0
@@ -10,7 +12,10 @@ final class FaultyCalls: VFIOCalls {
   }
 
   private let linux = LinuxVFIOCalls()
+  private let refusesMaps: Bool
   private let state = Mutex(State())
+
+  init(refusesMaps: Bool = false) { self.refusesMaps = refusesMaps }
 
   /// From here on the call of this number, counted from 1, fails with EIO; nil: none.
   func plan(failAt: Int?) { state.withLock { $0 = State(failAt: failAt) } }
@@ -60,7 +65,8 @@ final class FaultyCalls: VFIOCalls {
   }
 
   func map(_ descriptor: Int32, offset: UInt64, byteCount: UInt64) -> Int {
-    fails("mmap") ? Int(Self.eio) : linux.map(descriptor, offset: offset, byteCount: byteCount)
+    refusesMaps || fails("mmap")
+      ? Int(Self.eio) : linux.map(descriptor, offset: offset, byteCount: byteCount)
   }
 
   func unmap(address: UInt64, byteCount: UInt64) {

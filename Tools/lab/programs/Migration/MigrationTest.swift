@@ -6,36 +6,55 @@ import VFIOKernel
 /// front-end, with real memory that the device goes on writing; cancelled at each step, failing at
 /// each step. Where the sides differ is asked of memory and devices, never of the tracker.
 enum MigrationTest {
-  /// - Parameter arguments: a seed; `pinned` or `logged` for one of the two ways alone; N to make
-  ///   every Nth call fail instead of each.
+  /// - Parameter arguments: a seed; a way alone, else the two of v2; N to make every Nth call fail
+  ///   instead of each; `--plant final-sync` to leave out that step, which must be noticed.
   static func run(_ arguments: [String]) throws -> LabResult {
     var result = LabResult()
     let seed = arguments.first.flatMap { UInt64($0) } ?? 1
     let stride = arguments.dropFirst(2).first.flatMap { Int($0) } ?? 1
-    let ways = ["pinned", "logged"].filter { arguments.count < 2 || arguments[1] == $0 }
-    let pinning = try (1...2).map { try PinningDevice.create($0) }
-    let mtty = try (3...4).map { try PinningDevice.create($0, parent: "mtty", type: "2") }
-    func pair(_ way: String, omitting: Set<TrackerOmission> = []) throws -> MovePair {
-      let sides = try (0..<2).map {
-        try MoveSide((pinning[$0], mtty[$0]), logs: way == "logged", omitting: omitting)
+    let named = arguments.dropFirst().first.flatMap(MoveWay.init(rawValue:))
+    for way in named.map({ [$0] }) ?? [.pinned, .logged] {
+      let devices = try MoveDevices(way)
+      func pair(
+        omitting: Set<TrackerOmission> = [], careless: CarelessRegion.Habit? = nil
+      ) throws -> MovePair {
+        try devices.pair(seed: seed, omitting: omitting, careless: careless)
       }
-      return try MovePair(sides[0], sides[1], seed: seed)
+      if arguments.contains("--plant") {
+        try plain(try pair(omitting: [.finalSync]), way.rawValue, into: &result)
+        break
+      }
+      try plain(try pair(), way.rawValue, into: &result)
+      try cancelled(try pair(), way.rawValue, into: &result)
+      try ordered(try pair(), way.rawValue, into: &result)
+      try calls(try pair(), way.rawValue, stride, into: &result)
+      for habit in CarelessRegion.Habit.allCases where way.hasRegion {
+        try careless(try pair(careless: habit), habit, into: &result)
+      }
+      try planted(try pair(omitting: [.finalSync]), into: &result)
+      devices.remove()
     }
-    for way in ways {
-      try plain(try pair(way), way, into: &result)
-      try cancelled(try pair(way), way, into: &result)
-      try ordered(try pair(way), way, into: &result)
-      try calls(try pair(way), way, stride, into: &result)
-    }
-    try planted(try pair("pinned", omitting: [.finalSync]), into: &result)
-    for name in pinning + mtty { PinningDevice.remove(name) }
     return result
+  }
+
+  /// The driver refuses what is against the protocol, and the guest stays.
+  private static func careless(
+    _ pair: MovePair, _ habit: CarelessRegion.Habit, into result: inout LabResult
+  ) throws {
+    let outcome = pair.move()
+    let isNamed = outcome.sourceError.map { "\($0)".contains("pinning") } ?? false
+    let refused = try [pair.source, pair.destination].flatMap { try $0.pinning.journal() }
+      .count { $0.kind == .refused }
+    result.check(
+      "a user of the region that \(habit.rawValue) is refused by name, and the guest stays",
+      try isNamed && refused > 0 && stayed(pair), "\(refused) refused, \(outcome.description)")
   }
 
   /// There and back, twice.
   private static func plain(_ pair: MovePair, _ way: String, into result: inout LabResult) throws {
     _ = pair.source.startDMA()
     for number in 1...4 {
+      for side in [pair.source, pair.destination] { try side.pinning.clearOrders() }
       let outcome = pair.move()
       result.check(
         "\(way), move \(number): memory and devices are equal",
@@ -48,10 +67,32 @@ enum MigrationTest {
       for device in report.devices {
         result.expect(
           "\(way), move \(number): states of \(device.name)", device.states,
-          is: [.running, .precopy, .precopyP2P, .stopCopy, .stop])
+          is: device.interface == .v1
+            ? [.running, .precopy, .stopCopy, .stop]
+            : [.running, .precopy, .precopyP2P, .stopCopy, .stop])
       }
+      if pair.source.way.hasRegion { try chunks(pair, "\(way), move \(number)", into: &result) }
       try pair.changeSides()
     }
+  }
+
+  /// By the drivers' own journals: each chunk was loaded as it was cut, and nothing was refused.
+  private static func chunks(
+    _ pair: MovePair, _ name: String, into result: inout LabResult
+  ) throws {
+    let given = try pair.source.pinning.journal()
+    let taken = try pair.destination.pinning.journal()
+    func parts(_ events: [PinningDevice.Event], _ kind: PinningDevice.Kind) -> [[UInt64]] {
+      events.filter { $0.kind == kind }.map { [$0.value, $0.iova, $0.byteCount] }
+    }
+    let gave = parts(given, .gaveChunk)
+    result.check(
+      "\(name): \(gave.count) chunks were loaded as they were given",
+      gave.count > 5 && gave == parts(taken, .tookChunk),
+      "\(gave) and \(parts(taken, .tookChunk))")
+    let refused = (given + taken).filter { $0.kind == .refused }
+    result.check(
+      "\(name): the drivers refused nothing", refused.isEmpty, "\(refused.prefix(4))")
   }
 
   /// Cancelled at each event of a migration, until it is over before it is cancelled.
@@ -87,13 +128,19 @@ enum MigrationTest {
     _ pair: MovePair, _ way: String, into result: inout LabResult
   ) throws {
     typealias Order = (PinningDevice.Operation, UInt64)
-    let states: [(DeviceState, Bool)] = [
-      (.precopy, true), (.precopyP2P, true), (.stopCopy, true), (.resuming, false), (.stop, false),
-      (.runningP2P, false), (.running, false),
-    ]
+    let hasRegion = pair.source.way.hasRegion
+    // v1 has no P2P state, and none between RESUMING and RUNNING.
+    let states: [(DeviceState, Bool)] =
+      hasRegion
+      ? [(.precopy, true), (.stopCopy, true), (.resuming, false), (.running, false)]
+      : [
+        (.precopy, true), (.precopyP2P, true), (.stopCopy, true), (.resuming, false),
+        (.stop, false), (.runningP2P, false), (.running, false),
+      ]
     let stream: [UInt64] = [1, 9, 4104, 30_000, 65_000]
     let orders: [(Order, Bool)] =
       states.map { ((.failState, UInt64($0.0.rawValue)), $0.1) }
+      + (hasRegion ? states.map { ((.failBroken, UInt64($0.0.rawValue)), $0.1) } : [])
       + stream.flatMap { [((.failStream, $0), true), ((.failStream, $0), false)] }
     for ((operation, value), atSource) in orders {
       _ = pair.source.startDMA()

@@ -43,7 +43,9 @@ final class MovePair {
     var outcome = Outcome()
     let migration = MigrationSource(
       machine: source.machine, tracking: source.tracker, memory: source.ram,
-      devices: source.devices.map { MigratingDevice($0) }, policy: Self.policy,
+      // v1 has no P2P state; neither device writes to the other.
+      devices: source.devices.map { MigratingDevice($0, startsPeerToPeer: !source.way.hasRegion) },
+      policy: Self.policy,
       clock: nanoseconds, observer: guest)
     guest.expect(cancelAt: cancelAt, migration.cancellation)
     let arrival = MigrationDestination(

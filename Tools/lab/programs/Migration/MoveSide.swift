@@ -26,20 +26,28 @@ final class MoveSide {
   let pinning: PinningDevice
   let tracker: DirtyTracker
   let id: ContainerID
-  let devices: [MigratableDeviceV2]
-  let calls = FaultyCalls()
-  private(set) var machine = MoveMachine(isRunning: false, save: { [] }, restore: { _ in })
+  let way: MoveWay
+  let devices: [any MigratableDevice]
+  let calls: FaultyCalls
+  private(set) var machine = MoveMachine(
+    isRunning: false, whenStopped: {}, save: { [] }, restore: { _ in })
   /// What was here when the machine's state was saved or restored: devices and vCPUs stand still.
   private(set) var picture: Picture?
+  private var writeCount: UInt64 = 0
   private let raw: RawContainer
   private let mtty: KernelFile
 
   /// - Parameters:
   ///   - names: of the pinning device and the mtty.
-  ///   - logs: the pinning device logs its own DMA, and is asked instead of the container.
+  ///   - edu: the address of the edu that shares the container, where one does.
+  ///   - careless: what the v1 region's user does against the protocol.
   init(
-    _ names: (pinning: String, mtty: String), logs: Bool, omitting: Set<TrackerOmission> = []
+    _ names: (pinning: String, mtty: String), way: MoveWay, edu: String? = nil,
+    omitting: Set<TrackerOmission> = [], careless: CarelessRegion.Habit? = nil
   ) throws {
+    self.way = way
+    let logs = way == .logged
+    calls = FaultyCalls(refusesMaps: way == .regionByFile)
     ram = try GuestRAM(layout: GuestLayout(byteCount: 16 << 20))
     raw = try RawContainer(devices: [PinningDevice.path(names.pinning)])
     pinning = PinningDevice(name: names.pinning, file: try raw.openDevice(names.pinning))
@@ -53,24 +61,43 @@ final class MoveSide {
     }
     let (pinningDevice, mttyDevice) = (device("pinning", pinning.file), device("mtty", mtty))
     func log(_ device: VFIODevice) -> DeviceDMALog? { logs ? DeviceDMALog(device: device) : nil }
+    if let edu { try raw.attach(EduDevice.path(edu)) }
     let container = try Type1Container(
       name: "type1",
       adopting: VFIODescriptor(raw.file.descriptor, ownership: .borrowed, calls: calls),
       devices: [
         Type1Device(name: "pinning", isMediated: true, log: log(pinningDevice)),
         Type1Device(name: "mtty", isMediated: true, log: log(mttyDevice)),
-      ])
-    devices = [("pinning", pinningDevice), ("mtty", mttyDevice)].map { name, device in
-      MigratableDeviceV2(name: name, migration: VFIODeviceMigrationV2(device: device))
-    }
+      ] + (edu.map { [Type1Device(name: $0, isMediated: false)] } ?? []))
+    devices = [
+      try Self.migratable("pinning", pinningDevice, way, careless),
+      MigratableDeviceV2(name: "mtty", migration: VFIODeviceMigrationV2(device: mttyDevice)),
+    ]
     tracker = DirtyTracker(log: GuestDirtyLog(), omitting: omitting)
-    tracker.begin()
+    try tracker.begin()
     for region in ram.ramRegions { try tracker.regionAdded(region) }
     try tracker.commit()
     id = try tracker.addContainer(container, addressSpace: .remapped)
     machine = MoveMachine(
-      isRunning: false, save: { [unowned self] in save() },
+      isRunning: false, whenStopped: { [unowned self] in writeOnceMore() },
+      save: { [unowned self] in save() },
       restore: { [unowned self] bytes throws(MachineError) in try restore(bytes) })
+  }
+
+  private static func migratable(
+    _ name: String, _ device: VFIODevice, _ way: MoveWay, _ careless: CarelessRegion.Habit?
+  ) throws -> any MigratableDevice {
+    guard way.hasRegion else {
+      return MigratableDeviceV2(name: name, migration: VFIODeviceMigrationV2(device: device))
+    }
+    guard let region = try VFIODeviceMigrationV1(device: device) else {
+      throw LabError("\(name) has no migration region")
+    }
+    guard region.mappedAreaCount == (way == .regionByFile ? 0 : 1) else {
+      throw LabError("\(region.mappedAreaCount) areas of the region are mapped")
+    }
+    return MigratableDeviceV1(
+      name: name, migration: CarelessRegion.used(region, careless))
   }
 
   // MARK: the guest's IOMMU
@@ -107,9 +134,27 @@ final class MoveSide {
 
   // MARK: devices
 
+  /// The moving device is in its error state, until it is recovered, and does no DMA.
+  var isBroken: Bool {
+    // What can not be asked is not excused.
+    (try? pinning.status().migrationState) == UInt64(DeviceState.error.rawValue)
+  }
+
   func startDMA() -> Int32 {
     pinning.order(
       .doDMA, Self.dmaRange.first.rawValue, byteCount: Self.dmaRange.lastOffset + 1, value: 1)
+  }
+
+  /// A device writes on until it is stopped itself. By its timer alone it writes once a jiffy, and
+  /// a fast machine looks for the last time, stops the vCPUs and stops the device within one: then
+  /// no page would be left for the final sync.
+  private func writeOnceMore() {
+    guard let slot = (0..<Self.slotCount).first(where: { gpa(of: $0) != nil }) else { return }
+    let page = Self.slot(slot).first.rawValue
+    writeCount += 1
+    // A device in its error state writes nothing.
+    guard pinning.order(.pin, page, byteCount: 4096) == 0 else { return }
+    _ = pinning.order(.writePinned, page, byteCount: 8, value: .max - writeCount)
   }
 
   /// The scratch registers of the mtty's two ports.

@@ -3,7 +3,7 @@ import Glibc
 extension PinningDevice {
   /// Forgets failures that were ordered and did not come, and empties the journal.
   func clearOrders() throws {
-    for operation in [Operation.failState, .failReport, .failStream, .clearJournal] {
+    for operation in [Operation.failState, .failReport, .failStream, .failBroken, .clearJournal] {
       let errno = order(operation)
       if errno != 0 { throw LabError("\(operation) of \(name): \(Errno.name(errno))") }
     }

@@ -65,7 +65,7 @@ enum IOMMUFDScaleTest {
       RAMRegion(
         name: "ram", gpaFirst: GPA(0), byteCount: ramPages << 12, hvaFirst: HVA(memory.address)))
     let id = try tracker.addContainer(container, addressSpace: .remapped)
-    let reader = try tracker.addConsumer("lab", startsDirty: false)
+    let reader = try tracker.log.addConsumer("lab", startsDirty: false)
     let began = nanoseconds()
     for index in 0..<count {
       let first = 1 << 32 + page(index) << 12

@@ -24,11 +24,11 @@ enum ScaleTest {
     let calls = CountingCalls()
     let subject = try PinningSubject(name, calls: calls)
     let tracker = DirtyTracker(log: GuestDirtyLog())
-    tracker.begin()
+    try tracker.begin()
     for region in subject.ram.ramRegions { try tracker.regionAdded(region) }
     try tracker.commit()
     let container = try tracker.addContainer(subject.container, addressSpace: .remapped)
-    _ = try tracker.addConsumer("migration", startsDirty: false)
+    _ = try tracker.log.addConsumer("migration", startsDirty: false)
     let limit = subject.container.capabilities.mappingCountMax ?? 0
     result.expect("type1 says how many mappings it takes", limit, is: 65_535)
 

@@ -49,11 +49,11 @@ final class PinningStory {
     subject = try PinningSubject(name, ramByteCount: Self.ramByteCount)
     destination = try GuestRAM(layout: GuestLayout(byteCount: Self.ramByteCount))
     tracker = DirtyTracker(log: GuestDirtyLog(), omitting: omitting)
-    tracker.begin()
+    try tracker.begin()
     for region in subject.ram.ramRegions { try tracker.regionAdded(region) }
     try tracker.commit()
     container = try tracker.addContainer(subject.container, addressSpace: .remapped)
-    consumer = try tracker.addConsumer("migration", startsDirty: true)
+    consumer = try tracker.log.addConsumer("migration", startsDirty: true)
   }
 
   func run() throws {
@@ -71,6 +71,8 @@ final class PinningStory {
     finalPinned = Set(pinned.keys.compactMap(gpaPage))
     try send(isFinal: true)
     counts = try subject.device.status()
+    // As a migration ends: its reader goes first.
+    tracker.log.removeConsumer(consumer)
     notes += tracker.stopTracking().notes
     differentPageCount = zip(subject.ram.pageDigests(), destination.pageDigests())
       .count { $0 != $1 }
@@ -204,12 +206,12 @@ final class PinningStory {
     notes += tracker.sync(isFinal: isFinal).notes
     var sent: Set<UInt64> = []
     while true {
-      let harvest = tracker.harvest(for: consumer, pageCountMax: 4096, runCountMax: 4096)
+      let harvest = tracker.log.harvest(for: consumer, pageCountMax: 4096, runCountMax: 4096)
       for run in harvest.runs {
         _ = subject.ram.withBytes(of: run) { destination.write($0, at: run.first) }
         sent.formUnion(run.first.rawValue / 4096...run.last.rawValue / 4096)
       }
-      tracker.delivered(harvest)
+      tracker.log.delivered(harvest)
       if harvest.isLast { break }
     }
     unsent.subtract(sent)
