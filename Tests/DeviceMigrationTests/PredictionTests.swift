@@ -174,6 +174,8 @@ import Testing
   ) -> (error: MigrationError?, pings: Int) {
     let world = FrontEndWorld(seed: 82)
     let link = MemoryLink(plan: world.plan)
+    // The step holds the link's end, hence the link that holds the step.
+    defer { link.step = nil }
     let reader = StreamReader(link.destination)
     let writer = StreamWriter(link.destination)
     var pings = 0
