@@ -144,7 +144,7 @@ targets += ["CSmudge"].map(cModule)
 targets += module(
   "SmudgeABI",
   levels0to3 + ["CSmudge", "CSmudgeLinux", "IOMMUFD", "VFIOKernel"],
-  tests: [])
+  tests: ["Simulation"])
 // level 6
 targets += [
   tool(

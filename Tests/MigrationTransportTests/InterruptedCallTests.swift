@@ -138,7 +138,6 @@ import Testing
           usleep(20_000)
         }
         #expect(counter.error?.reason == .timedOut, "\(reader.name), writes: \(writes)")
-        #expect(Date().timeIntervalSince(begin) < 15)
         if !worker.isDone { reader.shutDown() }
         worker.wait()
       }

@@ -214,11 +214,21 @@ import TestSupport
     if random.once(in: 2) { answerForOne(isDelivered: !random.once(in: 4)) }
   }
 
+  /// What a harvest returned says whether pages are left.
+  private func expectLeft(_ result: Int32) {
+    expect(result)
+    var left: UInt64 = 0
+    unsafe expect(smudge_reader_dirty_page_count(reader, &left))
+    if result >= 0, result != (left > 0 ? 1 : 0) {
+      problems.append("a harvest returned \(result), and \(left) pages are left")
+    }
+  }
+
   private func harvestRanges(_ countMax: UInt64, _ number: inout UInt64) -> [Int] {
     var ranges = [smudge_range](repeating: smudge_range(), count: 1 + random.below(4))
     var count: UInt32 = 0
-    unsafe expect(
-      smudge_harvest_ranges(
+    expectLeft(
+      unsafe smudge_harvest_ranges(
         reader, countMax, &ranges, UInt32(ranges.count), &count, &number))
     return ranges.prefix(Int(count)).flatMap { Self.pages($0.gpa, $0.byte_count) }
   }
@@ -233,15 +243,15 @@ import TestSupport
       return 0
     }
     let opaque = unsafe Unmanaged.passUnretained(found).toOpaque()
-    unsafe expect(smudge_harvest_runs(reader, countMax, run, opaque, &number))
+    expectLeft(unsafe smudge_harvest_runs(reader, countMax, run, opaque, &number))
     return found.pages
   }
 
   private func harvestBitmap(_ region: Int, _ number: inout UInt64) -> [Int] {
     var (word, count): (UInt64, UInt64) = (0, 0)
     let first = region * Self.regionPageCount
-    unsafe expect(
-      smudge_harvest_bitmap(
+    expectLeft(
+      unsafe smudge_harvest_bitmap(
         reader, Self.gpa(ofPage: first), &word, UInt64(Self.regionPageCount), &count, &number))
     if word.nonzeroBitCount != Int(count) { problems.append("\(count) pages in \(word)") }
     return (0..<Self.regionPageCount).filter { word >> UInt64($0) & 1 != 0 }.map { first + $0 }

@@ -21,6 +21,8 @@ import Testing
     let isRunning: Mutex<Bool>
     var state: [UInt8] = []
     var cancelsAtRound = UInt32.max
+    /// The connection ends when the guest runs here, before that is said.
+    var isCutAtStart = false
     var rounds = 0
 
     var runs: Bool { isRunning.withLock { $0 } }
@@ -132,6 +134,10 @@ import Testing
     }
 
     private func writeAll(_ bytes: UnsafeRawPointer?, _ byteCount: Int) -> Int32 {
+      if isCutAtStart, runs {
+        shutdown(fd, Int32(SHUT_RDWR))
+        return -EPIPE
+      }
       var done = 0
       while done < byteCount {
         let count = unsafe send(
@@ -191,6 +197,26 @@ import Testing
     #expect(sent == Int32(SMUDGE_ECANCELED))
     #expect(received < 0)
     #expect(!destination.runs)
+    #expect(unsafe smudge_migration_resolve(source.tracker, 1) == Int32(SMUDGE_ENOENT))
+  }
+
+  @Test(arguments: [true, false])
+  func `a start that nobody answers leaves it to the caller where the guest runs`(
+    runsThere: Bool
+  ) {
+    let (source, destination) = Self.sides()
+    destination.isCutAtStart = true
+    let (sent, received) = Self.migrate(source, destination)
+    // It runs there: the other side says so to its own caller.
+    #expect(sent == Int32(SMUDGE_ENOTUNIQ) && received == 0)
+    #expect(unsafe String(cString: smudge_last_error()).contains("smudge_migrate"))
+    let again = unsafe source.run { tracker, params in
+      unsafe smudge_migrate(tracker, params, nil)
+    }
+    #expect(again == Int32(SMUDGE_EBUSY))
+    #expect(!source.runs)
+    #expect(unsafe smudge_migration_resolve(source.tracker, runsThere ? 1 : 0) == 0)
+    #expect(source.runs == !runsThere)
     #expect(unsafe smudge_migration_resolve(source.tracker, 1) == Int32(SMUDGE_ENOENT))
   }
 

@@ -80,11 +80,9 @@ import Testing
     }
     #expect(waiting.count < 1000)
     let address = ["--to", "unix:\(path)"]
-    let begin = Date()
     let late = try Smudge(Self.long + address + ["--timeout", "2"]).wait()
     #expect(late.exits(3) && late.errors.contains("connect on unix:"), "\(late)")
     #expect(late.errors.contains("the guest runs on here"), "\(late)")
-    #expect(Date().timeIntervalSince(begin) < 30)
     let stopped = try Smudge(Self.long + address + ["--timeout", "600"])
     #expect(stopped.waits(for: "vCPU writes"))
     Thread.sleep(forTimeInterval: 1)

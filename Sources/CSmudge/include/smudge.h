@@ -149,7 +149,8 @@ typedef struct smudge_tracker_params {
 SMUDGE_API int smudge_tracker_create(const smudge_tracker_params *params, smudge_tracker **out);
 
 /* Lets the tracker go, with its containers, readers and shared logs; their handles end with it.
- * What a container that the library commands has mapped stays mapped: remove containers first.
+ * What a container that the library commands has mapped stays mapped: remove containers first. No
+ * backend is called, so logs that run go on running: call smudge_log_stop before.
  * SMUDGE_EBUSY while another call on it is under way, and from a callback of it. */
 SMUDGE_API int smudge_tracker_destroy(smudge_tracker *tracker);
 
@@ -317,7 +318,8 @@ enum {
   SMUDGE_MAP_READ = 1,
   SMUDGE_MAP_WRITE = 2,
   /* The VMM tells before it maps. Otherwise it may have mapped already, and a device may have
-   * written: what is told while logging runs is dirty by being told. */
+   * written: what is told while logging runs is dirty by being told. Where the VMM's map then fails
+   * it unmaps the range with a bitmap of zeros. */
   SMUDGE_MAP_AHEAD = 4
 };
 
