@@ -72,15 +72,17 @@ enum SocketCalls {
   /// How long a connect may take; the kernel holds it against the time for sending.
   static func connect(timeoutMilliseconds: Int?) -> Use {
     { (descriptor, address, size) in
-      if let timeoutMilliseconds {
-        let set = SystemCalls.setTimeout(descriptor, milliseconds: timeoutMilliseconds)
-        if set < 0 { return set }
+      let value = SystemCalls.retrying(within: timeoutMilliseconds) { left in
+        // The kernel counts anew with each call: one that goes on after a signal gets the rest.
+        if left >= 0 {
+          let set = SystemCalls.setTimeout(descriptor, milliseconds: max(1, Int(left)))
+          if set < 0 { return set }
+        }
+        return unsafe SystemCalls.result(Int(Glibc.connect(descriptor, address, size)))
       }
-      let value = SystemCalls.retrying {
-        unsafe Int(Glibc.connect(descriptor, address, size))
-      }
-      // What a connect answers when its time is over.
-      return value == -Int(EINPROGRESS) || value == -Int(EAGAIN) ? -Int(ETIMEDOUT) : value
+      // What a connect answers when its time is over; the last is of one that was interrupted.
+      let timedOut = [EINPROGRESS, EAGAIN, EALREADY].map { -Int($0) }
+      return timedOut.contains(value) ? -Int(ETIMEDOUT) : value
     }
   }
 

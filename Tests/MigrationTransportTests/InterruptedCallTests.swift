@@ -144,6 +144,41 @@ import Testing
     }
   }
 
+  @Test(arguments: [false, true])
+  func `a connect nobody answers times out though signals come faster than the timeout`(
+    isTCP: Bool
+  ) throws {
+    Interruptions.prepare()
+    let folder = FileManager.default.temporaryDirectory
+    let path = folder.appendingPathComponent("smudge-\(UUID().uuidString)").path
+    let listener = try MigrationTransport.listen(
+      on: isTCP ? MigrationAddress("tcp:127.0.0.1:0") : MigrationAddress("unix:\(path)"))
+    // The line is filled until nobody more gets in: that is what the error says.
+    var waiting: [FileDescriptorChannel] = []
+    while waiting.count < 1000, let next = try? Self.connect(to: listener, within: 300) {
+      waiting.append(next)
+    }
+    #expect(waiting.count < 1000)
+    let counter = Counter()
+    let worker = Worker {
+      do throws(ChannelError) {
+        _ = try Self.connect(to: listener, within: 400)
+      } catch { counter.fail(error) }
+    }
+    for _ in 0..<1000 where !worker.isDone {
+      worker.interrupt()
+      usleep(20_000)
+    }
+    #expect(counter.error?.reason == .timedOut, "\(String(describing: counter.error))")
+    withExtendedLifetime((listener, waiting)) {}
+  }
+
+  private static func connect(
+    to listener: MigrationListener, within milliseconds: Int
+  ) throws(ChannelError) -> FileDescriptorChannel {
+    try MigrationTransport.connect(to: listener.address, timeoutMilliseconds: milliseconds)
+  }
+
   @Test func `two writers and two readers on one descriptor lose nothing between them`() throws {
     for (writer, reader) in try pairs(timeoutMilliseconds: 5000) {
       let counter = Counter()
