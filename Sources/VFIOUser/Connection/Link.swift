@@ -262,6 +262,7 @@ final class Link: Sendable {
   func serveWaiting(milliseconds: Int?, _ handler: Handler) throws(VFIOUserError) -> Int {
     let deadline = Deadline(milliseconds: milliseconds)
     return try locked("serve") { (state) throws(VFIOUserError) -> Int in
+      SocketSystem.clear(self.wake)
       var count = 0
       repeat {
         while let next = state.take(commandsToo: true) {
