@@ -71,19 +71,23 @@ import VFIOUser
 
   @Test func `a report that succeeds with nothing is an error, and the connection stays up`() throws
   {
-    let isEmpty = Mutex(true)
-    let server = try ScriptedServer { message, _ in
-      let isReport = message.header.command == 16 && message.payload[4] == 8
-      let isProbe = message.payload.count == 8
-      return isReport && !isProbe && isEmpty.withLock { $0 }
-        ? .payload([]) : ScriptedServer.plain(message)
+    // Nothing, the envelope, the question again, and a part of the bitmap.
+    for count in [0, 8, 32, 36] {
+      let isShort = Mutex(true)
+      let server = try ScriptedServer { message, _ in
+        let isReport = message.header.command == 16 && message.payload[4] == 8
+        guard isReport, message.payload.count > 8, isShort.withLock({ $0 }) else {
+          return ScriptedServer.plain(message)
+        }
+        return .payload(Array((message.payload + [1, 0, 0, 0]).prefix(count)))
+      }
+      defer { server.close() }
+      let (client, driver) = try Self.started(server)
+      #expect(throws: ContainerError.self, "\(count) bytes") { try driver.sync() }
+      #expect(client.end == nil)
+      isShort.withLock { $0 = false }
+      #expect(try Set(driver.sync().keys) == [0x100])
     }
-    defer { server.close() }
-    let (client, driver) = try Self.started(server)
-    #expect(throws: ContainerError.self) { try driver.sync() }
-    #expect(client.end == nil)
-    isEmpty.withLock { $0 = false }
-    #expect(try Set(driver.sync().keys) == [0x100])
   }
 
   @Test func `a server that logs in other pages than asked for is stopped again`() throws {
