@@ -46,7 +46,7 @@ let levels0to3 = [
 ]
 let level4 = [
   "TraceReplay", "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel",
-  "Simulation",
+  "VFIOUser", "Simulation",
 ]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
@@ -94,6 +94,10 @@ targets.append(
   .systemLibrary(
     name: "COpenSSL", path: "Sources/COpenSSL", pkgConfig: "openssl",
     providers: [.apt(["libssl-dev"])]))
+targets.append(
+  .systemLibrary(
+    name: "CJSON", path: "Sources/CJSON", pkgConfig: "json-c",
+    providers: [.apt(["libjson-c-dev"])]))
 // level 1
 targets += module(
   "PageBitmap", ["Addressing", "Locking", "CBitmapKernels"], tests: ["IOVAMapping"])
@@ -136,6 +140,8 @@ targets += module(
 targets += module(
   "VFIOKernel", levels0to3 + ["CSmudgeLinux"],
   tests: ["Simulation", "CKernelHeaders"])
+targets += module(
+  "VFIOUser", levels0to3 + ["CSmudgeLinux", "CJSON"], tests: ["Simulation"])
 targets += module(
   "Simulation",
   levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport", "NodeThreads"])
@@ -208,6 +214,7 @@ let package = Package(
       name: "Smudge",
       targets: levels0to3 + [
         "TraceReplay", "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel",
+        "VFIOUser",
       ]),
     // Of it Tools/install makes libsmudge.so.
     .library(name: "SmudgeABI", type: .dynamic, targets: ["SmudgeABI"]),
