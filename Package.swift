@@ -46,7 +46,7 @@ let levels0to3 = [
 ]
 let level4 = [
   "TraceReplay", "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel",
-  "Simulation",
+  "VhostUser", "Simulation",
 ]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
@@ -137,6 +137,8 @@ targets += module(
   "VFIOKernel", levels0to3 + ["CSmudgeLinux"],
   tests: ["Simulation", "CKernelHeaders"])
 targets += module(
+  "VhostUser", ["Addressing", "Locking", "CSmudgeLinux"], tests: ["Simulation", "CTestLinux"])
+targets += module(
   "Simulation",
   levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport", "NodeThreads"])
 // level 5
@@ -208,6 +210,7 @@ let package = Package(
       name: "Smudge",
       targets: levels0to3 + [
         "TraceReplay", "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel",
+        "VhostUser",
       ]),
     // Of it Tools/install makes libsmudge.so.
     .library(name: "SmudgeABI", type: .dynamic, targets: ["SmudgeABI"]),
