@@ -53,8 +53,16 @@ static int lock_folder(const char *path) {
   folder[length] = 0;
   int fd = open(length == 0 ? "." : folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (fd < 0) return -errno;
-  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
-  int error = errno == EWOULDBLOCK ? EBUSY : errno;
+  // Whoever binds holds it for a moment. A stranger may hold it for ever, and is not waited for.
+  int error = EBUSY;
+  for (int attempt = 0; attempt < 2000; attempt++) {
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    if (errno != EWOULDBLOCK && errno != EINTR) {
+      error = errno;
+      break;
+    }
+    usleep(1000);
+  }
   close(fd);
   return -error;
 }

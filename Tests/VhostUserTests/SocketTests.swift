@@ -1,6 +1,7 @@
 import Dispatch
 import Glibc
 import Locking
+import Simulation
 import Testing
 
 @testable import VhostUser
@@ -40,6 +41,25 @@ import Testing
     let next = try Companion(path: path, delegate: RecordingDelegate())
     FrontEnd(path).realize()
     next.end()
+  }
+
+  @Test func `many companions start at once in one folder`() throws {
+    let paths = (0..<8).map { Descriptors.temporaryPath("many-\($0)") }
+    let results = Mutex<[String]>([])
+    let threads = try paths.map { path in
+      try SimulatedThread(name: "starter") {
+        for _ in 0..<20 {
+          do throws(VhostUserError) {
+            let companion = try Companion(path: path, delegate: RecordingDelegate())
+            companion.end()
+          } catch {
+            results.withLock { $0.append("\(error)") }
+          }
+        }
+      }
+    }
+    for thread in threads { thread.join() }
+    #expect(results.withLock { $0 } == [])
   }
 
   @Test func `what is no socket, and a path that cannot be, are refused by name`() {

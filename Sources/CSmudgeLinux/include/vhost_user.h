@@ -19,7 +19,7 @@ enum {
 
 /// Binds and listens at `path`, mode 0600 from the first moment on. The socket file of a process
 /// that is gone is removed; a live one is -EADDRINUSE and stays, undisturbed. `device` and `inode`
-/// are those of the new file. -EBUSY when somebody else does the same in this folder right now.
+/// are those of the new file. -EBUSY when somebody else holds the folder's lock for seconds.
 int smudge_vhost_listen(const char *_Nonnull path, uint64_t *_Nonnull device,
                         uint64_t *_Nonnull inode);
 

@@ -33,7 +33,7 @@ public final class Companion: Sendable {
   ) throws(VhostUserError) {
     let (descriptor, file) = SocketCalls.listen(at: path)
     guard descriptor >= 0 else {
-      // EADDRINUSE, and EBUSY while another process binds in the same folder.
+      // EADDRINUSE, and EBUSY while another process holds the folder's lock.
       if descriptor == -98 || descriptor == -16 { throw .socketInUse(path: path) }
       throw .socketFailed(path: path, errno: -descriptor)
     }
