@@ -46,7 +46,7 @@ let levels0to3 = [
 ]
 let level4 = [
   "TraceReplay", "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel",
-  "VFIOUser", "Simulation",
+  "VFIOUser", "VhostUser", "Simulation",
 ]
 
 /// What the benchmark measures against. A peer whose package is not installed is replaced by a file
@@ -143,6 +143,8 @@ targets += module(
 targets += module(
   "VFIOUser", levels0to3 + ["CSmudgeLinux", "CJSON"], tests: ["Simulation"])
 targets += module(
+  "VhostUser", ["Addressing", "Locking", "CSmudgeLinux"], tests: ["Simulation", "CTestLinux"])
+targets += module(
   "Simulation",
   levels0to3 + ["CSmudgeLinux", "CPUDirty", "MigrationTransport", "NodeThreads"])
 // level 5
@@ -214,7 +216,7 @@ let package = Package(
       name: "Smudge",
       targets: levels0to3 + [
         "TraceReplay", "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel",
-        "VFIOUser",
+        "VFIOUser", "VhostUser",
       ]),
     // Of it Tools/install makes libsmudge.so.
     .library(name: "SmudgeABI", type: .dynamic, targets: ["SmudgeABI"]),

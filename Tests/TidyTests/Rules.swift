@@ -9,8 +9,8 @@ enum Rules {
     "PageBitmap": 1, "IOVAMapping": 1,
     "DMAContainer": 2, "GuestDirtyLog": 2,
     "DirtyTracker": 3, "DeviceMigration": 3, "EventTrace": 3, "Snapshot": 3,
-    "VFIOKernel": 4, "IOMMUFD": 4, "VFIOUser": 4, "CPUDirty": 4, "Simulation": 4,
-    "MigrationTransport": 4, "NodeThreads": 4, "TraceReplay": 4,
+    "VFIOKernel": 4, "IOMMUFD": 4, "VFIOUser": 4, "VhostUser": 4,
+    "CPUDirty": 4, "Simulation": 4, "MigrationTransport": 4, "NodeThreads": 4, "TraceReplay": 4,
     "TrackerService": 5, "TrackerReport": 5, "SmudgeABI": 5,
   ]
 
