@@ -70,6 +70,7 @@ final class ContainerBook: Sendable {
   /// A mapping is gone, and what was not asked of it with it.
   func remove(_ range: IOVARange) {
     state.withLock { state in
+      // Of whole mappings, which no table refuses.
       _ = try? state.table.unmap(range)
       state.messageOnly.remove(range.first.rawValue)
       state.dirty.remove(range)

@@ -251,6 +251,7 @@ final class Link: Sendable {
         [.init(descriptor: socket.rawValue), .init(descriptor: beside?.openDescriptor ?? -1)],
         milliseconds: deadline.leftMilliseconds)
       if let beside, let handler, ready?.readable[1] == true {
+        // Its error ends that link, not this exchange.
         _ = try? beside.serveWaiting(milliseconds: Int(deadline.leftMilliseconds), handler)
       }
     }

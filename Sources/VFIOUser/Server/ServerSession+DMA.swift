@@ -69,6 +69,7 @@ extension ServerSession {
   private func remove(_ region: DMARegion) throws(VFIOUserError) {
     try device.unmap(region)
     _ = table.remove(region.iova)
+    // The client did not ask for it. What stays in the log after an error is reported too much.
     if loggedPageSize != nil { try? collect(region.iova, .unmapDMA) { _ in } }
   }
 

@@ -125,6 +125,7 @@ final class ServerSession {
   func end() {
     dataSession?.close()
     dataSession = nil
+    // Nobody is left to tell; the next client's start begins from clean.
     if loggedPageSize != nil { try? device.dirtyLog?.stop() }
     loggedPageSize = nil
     // A device that does not let go keeps its own descriptor of the memory; nothing more can be
