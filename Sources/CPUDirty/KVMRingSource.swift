@@ -99,7 +99,8 @@ public final class KVMRingSource: CPUDirtySource {
         unmap(started)
         throw error
       }
-      // What a reset that failed leaves unprotected, the first collection marks.
+      // An error here is no reason to give up: what a failed reset leaves unprotected stays in
+      // `taken`, and the first collection marks it.
       if (try? reset(&started.taken)) != nil { started.taken.entries.removeAll() }
       state = started
     }

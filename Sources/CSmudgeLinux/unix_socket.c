@@ -127,6 +127,8 @@ int64_t smudge_socket_receive(
       }
     }
   }
+  // How many did not fit, or found no free number in this process, is not said.
+  if (message.msg_flags & MSG_CTRUNC) (*surplus_count)++;
   return received;
 }
 

@@ -3,9 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -105,111 +103,6 @@ int smudge_vhost_listen(const char *path, uint64_t *device, uint64_t *inode) {
 void smudge_vhost_remove(const char *path, uint64_t device, uint64_t inode) {
   struct stat status;
   if (lstat(path, &status) == 0 && status.st_dev == device && status.st_ino == inode) unlink(path);
-}
-
-int smudge_vhost_accept(int listener) {
-  return (int)REPEAT(accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK));
-}
-
-int smudge_vhost_connect(const char *path) {
-  struct sockaddr_un address;
-  int value = address_of(path, &address);
-  if (value < 0) return value;
-  int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd < 0) return -errno;
-  value = (int)REPEAT(connect(fd, (const struct sockaddr *)&address, sizeof address));
-  if (value == 0) return fd;
-  close(fd);
-  return value;
-}
-
-long smudge_vhost_receive(int fd, void *bytes, size_t byte_count, int32_t *descriptors,
-                          size_t *descriptor_count, int *is_truncated) {
-  enum { space = CMSG_SPACE(SMUDGE_VHOST_DESCRIPTOR_MAX * sizeof(int)) };
-  union {
-    struct cmsghdr header;
-    char bytes[space];
-  } control;
-  struct iovec piece = {bytes, byte_count};
-  struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
-  *descriptor_count = 0;
-  *is_truncated = 0;
-  ssize_t received;
-  do {
-    message.msg_control = control.bytes;
-    message.msg_controllen = space;
-    received = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  } while (received < 0 && errno == EINTR);
-  if (received < 0) return -errno;
-  for (struct cmsghdr *part = CMSG_FIRSTHDR(&message); part; part = CMSG_NXTHDR(&message, part)) {
-    if (part->cmsg_level != SOL_SOCKET || part->cmsg_type != SCM_RIGHTS) continue;
-    size_t count = (part->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-    for (size_t index = 0; index < count; index++) {
-      int descriptor;
-      memcpy(&descriptor, CMSG_DATA(part) + index * sizeof(int), sizeof descriptor);
-      if (*descriptor_count < SMUDGE_VHOST_DESCRIPTOR_MAX) {
-        descriptors[(*descriptor_count)++] = descriptor;
-      } else {
-        close(descriptor);
-        *is_truncated = 1;
-      }
-    }
-  }
-  if (message.msg_flags & MSG_CTRUNC) *is_truncated = 1;
-  return received;
-}
-
-long smudge_vhost_send(int fd, const void *bytes, size_t byte_count, const int32_t *descriptors,
-                       size_t descriptor_count) {
-  enum { count_max = 16, space = CMSG_SPACE(count_max * sizeof(int)) };
-  union {
-    struct cmsghdr header;
-    char bytes[space];
-  } control;
-  struct iovec piece = {(void *)bytes, byte_count};
-  struct msghdr message = {.msg_iov = &piece, .msg_iovlen = 1};
-  if (descriptor_count > count_max) return -EINVAL;
-  if (descriptor_count > 0) {
-    memset(&control, 0, sizeof control);
-    message.msg_control = control.bytes;
-    message.msg_controllen = CMSG_SPACE(descriptor_count * sizeof(int));
-    struct cmsghdr *part = CMSG_FIRSTHDR(&message);
-    part->cmsg_level = SOL_SOCKET;
-    part->cmsg_type = SCM_RIGHTS;
-    part->cmsg_len = CMSG_LEN(descriptor_count * sizeof(int));
-    memcpy(CMSG_DATA(part), descriptors, descriptor_count * sizeof(int));
-  }
-  return REPEAT(sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL));
-}
-
-int smudge_vhost_wake_create(void) {
-  int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  return fd < 0 ? -errno : fd;
-}
-
-void smudge_vhost_wake(int wake) {
-  uint64_t one = 1;
-  (void)REPEAT(write(wake, &one, sizeof one));
-}
-
-void smudge_vhost_wake_drain(int wake) {
-  uint64_t count;
-  (void)REPEAT(read(wake, &count, sizeof count));
-}
-
-int smudge_vhost_wait(int wake, int listener, int connection, int is_writing, int timeout) {
-  struct pollfd entries[3] = {
-      {wake, POLLIN, 0},
-      {listener, POLLIN, 0},
-      {connection, is_writing ? POLLOUT : POLLIN, 0},
-  };
-  int value = poll(entries, 3, timeout);
-  if (value < 0) return errno == EINTR ? 0 : -errno;
-  int ready = 0;
-  if (entries[0].revents != 0) ready |= SMUDGE_VHOST_READY_WAKE;
-  if (entries[1].revents != 0) ready |= SMUDGE_VHOST_READY_LISTENER;
-  if (entries[2].revents != 0) ready |= SMUDGE_VHOST_READY_CONNECTION;
-  return ready;
 }
 
 int smudge_vhost_file(int fd, uint64_t *device, uint64_t *inode, uint64_t *byte_count) {

@@ -140,7 +140,7 @@ struct StepSearch {
     return window(open)
   }
 
-  // MARK: what can not be asked for
+  // MARK: what cannot be asked for
 
   /// Adjacent mappings of which the device logs nothing, up to the next logged range.
   private func unlogged(

@@ -73,7 +73,7 @@ enum SocketCalls {
   static func connect(timeoutMilliseconds: Int?) -> Use {
     { (descriptor, address, size) in
       let value = SystemCalls.retrying(within: timeoutMilliseconds) { left in
-        // The kernel counts anew with each call: one that goes on after a signal gets the rest.
+        // The kernel starts the time again with each call: one that a signal ended gets the rest.
         if left >= 0 {
           let set = SystemCalls.setTimeout(descriptor, milliseconds: max(1, Int(left)))
           if set < 0 { return set }

@@ -58,7 +58,7 @@ enum Descriptors {
   }
 
   static func connect(_ path: String) -> Int32 {
-    unsafe path.withCString { unsafe smudge_vhost_connect($0) }
+    unsafe path.withCString { unsafe smudge_socket_connect($0) }
   }
 
   /// Writes text into a file.

@@ -26,7 +26,8 @@ int64_t smudge_socket_send(
     size_t body_count, const int *_Nullable descriptors, size_t descriptor_count);
 
 /// Receives what is there of `count` bytes without waiting; 0 is the end. Descriptors that came are
-/// stored, the first `descriptor_max` of them; the others are closed and counted as surplus.
+/// stored, the first `descriptor_max` of them; the others are closed and counted as surplus, and so
+/// is one at least where the kernel could not hand over all.
 int64_t smudge_socket_receive(
     int fd, void *_Nonnull bytes, size_t count, int *_Nonnull descriptors, size_t descriptor_max,
     size_t *_Nonnull descriptor_count, size_t *_Nonnull surplus_count);

@@ -73,7 +73,7 @@ extension MigratableDeviceV2 {
   }
 
   public func precopyEstimate() -> PendingEstimate {
-    // The same here.
+    // A device that fails to answer does not say, as in `pendingEstimate`.
     guard course.state.isPrecopy, let info = try? session?.precopyInfo() else { return .unknown }
     return PendingEstimate(
       precopyInitialBytes: info.initialBytes, precopyDirtyBytes: info.dirtyBytes,

@@ -1,5 +1,3 @@
-import CSmudgeLinux
-
 /// What a front-end may make the companion keep. Past a limit there is a named error.
 public enum CompanionLimits {
   /// Regions in one SET_MEM_TABLE (VHOST_MEMORY_BASELINE_NREGIONS of the specification).
@@ -10,8 +8,8 @@ public enum CompanionLimits {
   public static let ringCountMax: UInt32 = 256
   /// Bytes of the device's configuration space (VHOST_USER_MAX_CONFIG_SIZE).
   public static let configurationByteCount = 256
-  /// Descriptors in one message.
-  public static let descriptorCountMax = Int(SMUDGE_VHOST_DESCRIPTOR_MAX)
+  /// Descriptors in one message: one for each region of a table.
+  public static let descriptorCountMax = tableRegionCountMax
   /// Bytes of a message's header.
   public static let headerByteCount = 12
   /// Bytes of the largest payload: a configuration space with its header.

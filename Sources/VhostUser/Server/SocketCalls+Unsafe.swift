@@ -1,4 +1,5 @@
 import CSmudgeLinux
+import Glibc
 
 /// The calls of Linux that the companion's thread makes. Results are 0 or more, or a negative
 /// errno.
@@ -7,10 +8,9 @@ import CSmudgeLinux
 /// lives through the call, given with its own size.
 enum SocketCalls {
   struct Ready {
-    let flags: Int32
-    var wake: Bool { flags & Int32(SMUDGE_VHOST_READY_WAKE) != 0 }
-    var listener: Bool { flags & Int32(SMUDGE_VHOST_READY_LISTENER) != 0 }
-    var connection: Bool { flags & Int32(SMUDGE_VHOST_READY_CONNECTION) != 0 }
+    let wake: Bool
+    let listener: Bool
+    let connection: Bool
   }
 
   /// The file of a listening socket, by which its owner knows it again.
@@ -32,18 +32,21 @@ enum SocketCalls {
     return (descriptor, SocketFile(path: path, device: device, inode: inode))
   }
 
-  static func accept(_ listener: Int32) -> Int32 { smudge_vhost_accept(listener) }
+  static func accept(_ listener: Int32) -> Int32 { smudge_socket_accept(listener) }
 
-  static func makeWake() -> Int32 { smudge_vhost_wake_create() }
-  static func wake(_ descriptor: Int32) { smudge_vhost_wake(descriptor) }
-  static func drain(_ descriptor: Int32) { smudge_vhost_wake_drain(descriptor) }
+  static func makeWake() -> Int32 { smudge_event_create() }
+  static func wake(_ descriptor: Int32) { smudge_event_signal(descriptor) }
+  static func drain(_ descriptor: Int32) { smudge_event_clear(descriptor) }
 
   static func wait(
     wake: Int32, listener: Int32, connection: Int32, isWriting: Bool, milliseconds: Int32
   ) -> Ready {
-    let value = smudge_vhost_wait(
-      wake, listener, connection, isWriting ? 1 : 0, milliseconds)
-    return Ready(flags: max(0, value))
+    let events = [POLLIN, POLLIN, isWriting ? POLLOUT : POLLIN].map { Int16($0) }
+    // Nothing is where the kernel refuses.
+    var ready = [Int16](repeating: 0, count: events.count)
+    _ = unsafe smudge_socket_wait(
+      [wake, listener, connection], events, &ready, events.count, milliseconds)
+    return Ready(wake: ready[0] != 0, listener: ready[1] != 0, connection: ready[2] != 0)
   }
 
   /// What one receive gave.
@@ -61,17 +64,15 @@ enum SocketCalls {
   ) -> Received {
     precondition(start < end && end <= bytes.count, "room for a byte at least")
     var numbers = [Int32](repeating: -1, count: CompanionLimits.descriptorCountMax)
-    var (found, isTruncated): (Int, Int32) = (0, 0)
+    var (found, surplus) = (0, 0)
     let count = unsafe bytes.withUnsafeMutableBytes { buffer -> Int in
       guard let base = buffer.baseAddress else { return 0 }
-      return unsafe numbers.withUnsafeMutableBufferPointer { numbers -> Int in
-        guard let first = numbers.baseAddress else { return 0 }
-        return unsafe smudge_vhost_receive(
-          descriptor, base + start, end - start, first, &found, &isTruncated)
-      }
+      return Int(
+        unsafe smudge_socket_receive(
+          descriptor, base + start, end - start, &numbers, numbers.count, &found, &surplus))
     }
     let descriptors = numbers[0..<found].map { OwnedDescriptor(owning: $0) }
-    return Received(count: count, descriptors: descriptors, isTruncated: isTruncated != 0)
+    return Received(count: count, descriptors: descriptors, isTruncated: surplus > 0)
   }
 
   /// Sends without waiting. The descriptors stay the caller's.
@@ -79,11 +80,9 @@ enum SocketCalls {
     _ bytes: ArraySlice<UInt8>, with descriptors: [Int32] = [], to descriptor: Int32
   ) -> Int {
     unsafe bytes.withUnsafeBytes { buffer -> Int in
-      guard let base = buffer.baseAddress else { return 0 }
-      return unsafe descriptors.withUnsafeBufferPointer { numbers in
-        unsafe smudge_vhost_send(
-          descriptor, base, buffer.count, numbers.baseAddress, numbers.count)
-      }
+      Int(
+        unsafe smudge_socket_send(
+          descriptor, buffer.baseAddress, buffer.count, nil, 0, descriptors, descriptors.count))
     }
   }
 }

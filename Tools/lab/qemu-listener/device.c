@@ -264,7 +264,7 @@ static int serve(uint16_t command, uint8_t *body, uint32_t size, int fd, uint32_
     return 0;
   case dma_map:
     if (!longs[3]) return EINVAL;
-    /* The same again comes too: QEMU's virtio-iommu, asked to replay, maps everything anew. */
+    /* The same again comes too: QEMU's virtio-iommu, asked to replay, maps everything again. */
     remove_mappings(longs[2], longs[2] + longs[3] - 1);
     add_mapping((struct mapping){longs[2], longs[3], longs[1], fd >= 0 ? file_of(fd) : -1,
                                  words[1] & VFIO_DMA_MAP_FLAG_WRITE});

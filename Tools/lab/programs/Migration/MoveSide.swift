@@ -136,7 +136,7 @@ final class MoveSide {
 
   /// The moving device is in its error state, until it is recovered, and does no DMA.
   var isBroken: Bool {
-    // What can not be asked is not excused.
+    // What cannot be asked is not excused.
     (try? pinning.status().migrationState) == UInt64(DeviceState.error.rawValue)
   }
 

@@ -41,7 +41,7 @@ struct RegionRegisters {
     file.write(bytes, at: Self.base + offset)
   }
 
-  /// The three bits; nil when the register can not be read or the driver's own bits changed.
+  /// The three bits; nil when the register cannot be read or the driver's own bits changed.
   var state: UInt64? {
     let (value, errno) = read(.deviceState)
     return errno == 0 && value & ~7 == Self.ownBits ? value & 7 : nil

@@ -41,7 +41,7 @@ enum RegionTest {
   ) throws {
     for device in devices { try device.clearOrders() }
     let statuses = [MigrationStatus.cancelled, .failed]
-    // A migration that is completed can not be given up.
+    // A migration that is completed cannot be given up.
     let steps = RegionNotifiers.Step.allCases.prefix { $0 != .completed }
     for status in statuses {
       for step in steps {
