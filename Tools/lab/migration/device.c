@@ -1,12 +1,14 @@
 /*
  * A PCI device by vfio-user whose only work is to write to guest memory:
- * device [--messages] [--no-log] SOCKET.
+ * device [--messages] [--no-log] [--forget] SOCKET.
  *
  * It writes through the IOVAs that are mapped above 4 GiB, as many pages a second as it is told,
  * keeps a log of IOVAs for DEVICE_FEATURE's DMA_LOGGING unless --no-log, and a ledger, by offset in
  * the memory's file, of what it wrote: the truth that a migration is measured by. Memory that comes
  * without a descriptor it writes by messages with --messages, and not at all without; of that the
- * ledger knows nothing, and the stamps in the pages tell. One thread, so that nothing is written
+ * ledger knows nothing, and the stamps in the pages tell. Its log is kept by IOVA, and an unmap
+ * leaves it as it is, as the kernel's devices do it; with --forget what is unmapped without asking
+ * for its bitmap is forgotten, as libvfio-user does it. One thread, so that nothing is written
  * once an unmap was answered; requests are answered while messages of its own are not.
  *
  * Commands on standard input, each answered by a line: "write PAGES-A-SECOND" (0: none), "ledger
@@ -21,7 +23,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static bool has_log = true;
+static bool has_log = true, forgets;
 
 _Noreturn void fail(const char *what) {
   fprintf(stderr, "device: %s: %s\n", what, strerror(errno));
@@ -52,7 +54,7 @@ static int unmap(uint8_t *body, uint32_t size, uint32_t *answer) {
   if (size < 3 * sizeof *longs) return EINVAL;
   if (words[1] & VFIO_DMA_UNMAP_FLAG_ALL) {
     remove_mappings(0, UINT64_MAX);
-    drop_log(0, UINT64_MAX);
+    if (forgets) drop_log(0, UINT64_MAX);
     return 0;
   }
   /* Nothing mapped there is no error: a vIOMMU that changes a domain unmaps everything. */
@@ -67,7 +69,7 @@ static int unmap(uint8_t *body, uint32_t size, uint32_t *answer) {
     *answer = fixed + byte_count;
   }
   remove_mappings(longs[1], longs[1] + longs[2] - 1);
-  drop_log(longs[1], longs[1] + longs[2] - 1);
+  if (forgets) drop_log(longs[1], longs[1] + longs[2] - 1);
   return 0;
 }
 
@@ -221,10 +223,11 @@ int main(int count, char **arguments) {
   for (; next < count - 1; next++) {
     if (!strcmp(arguments[next], "--messages")) has_messages = true;
     else if (!strcmp(arguments[next], "--no-log")) has_log = false;
+    else if (!strcmp(arguments[next], "--forget")) forgets = true;
     else break;
   }
   if (next != count - 1) {
-    fprintf(stderr, "device [--messages] [--no-log] SOCKET\n");
+    fprintf(stderr, "device [--messages] [--no-log] [--forget] SOCKET\n");
     return 2;
   }
   srandom(1);
