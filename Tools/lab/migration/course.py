@@ -15,6 +15,7 @@ def parser(description):
     made.add_argument("--iommu", choices=["intel", "virtio"], default="intel")
     made.add_argument("--above-4g", action="store_true",
                       help="half of the memory lies above 4 GiB")
+    made.add_argument("--append", help="more for the kernel's command line")
     made.add_argument("--memory", type=int, default=256, help="MiB")
     made.add_argument("--seconds", type=float, default=3, help="that the device writes, at least")
     made.add_argument("--rate", type=int, default=400, help="pages a second")

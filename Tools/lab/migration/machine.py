@@ -39,6 +39,8 @@ class Machine:
             iommu = ["-device", "virtio-iommu-pci,addr=3"]
             # It has no interrupt remapping, without which type1 refuses.
             append += " vfio_iommu_type1.allow_unsafe_interrupts=1"
+        if options.append:
+            append += " " + options.append
         below = ",max-ram-below-4g=128M" if options.above_4g else ""
         # The timeout for a machine that is busy: QEMU gives a device 5 s.
         attached = {"driver": "vfio-user-pci", "addr": "5", "x-msg-timeout": 60000,

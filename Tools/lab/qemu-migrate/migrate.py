@@ -4,8 +4,9 @@ to its memory through IOVAs that come and go, with smudged between each QEMU and
 pages of both memories are compared once the source has completed.
 
 With smudged the device is never told to stop: smudged has to stop it with the VM. QEMU alone never
-does, so without smudged the test pauses the device before QEMU's last sync
-(pause-before-switchover), and what is lost then is not lost for want of that."""
+does, so without smudged, and where the guest has not started the companion, the test pauses the
+device before QEMU's last sync (pause-before-switchover), and what is lost then is not lost for want
+of that."""
 
 import pathlib
 import re
@@ -25,7 +26,16 @@ parser.add_argument("--way", choices=["log", "messages", "everything"], default=
                     help="how smudged knows what the device wrote")
 parser.add_argument("--break", dest="left_out", choices=["final-sync", "late-lookup", "unmap"],
                     help="what smudged leaves out: pages must be lost")
+parser.add_argument("--cancel", action="store_true",
+                    help="a first migration is cancelled while the device writes")
+parser.add_argument("--not-started", action="store_true",
+                    help="the guest has no driver for the companion: QEMU logs DMA by messages, "
+                         "other migrations are refused")
 options = parser.parse_args()
+if options.not_started:
+    options.append = "initcall_blacklist=virtio_blk_init"
+# Who is not told that the VM stops cannot stop the device.
+pauses = not options.smudged or (options.not_started and options.way == "messages")
 
 # The device of each way can do what that way needs, and not what a better one would.
 FEATURES = {"log": ["--forget"], "messages": ["--messages", "--no-log"], "everything": ["--no-log"]}
@@ -54,6 +64,13 @@ class Side:
         said = Lines(self.smudged.stderr, attempt.work / f"{name}.smudged.log")
         said.wait_for("ready", attempt, "smudged")
 
+    @classmethod
+    def to_come(cls, attempt, name):
+        """A destination that awaits the migration."""
+        side = cls(attempt, name)
+        side.start_machine(*course.incoming(attempt))
+        return side
+
     def start_machine(self, *more):
         if not self.smudged:
             self.machine = Machine(self.attempt, self.name, self.device.socket, *more)
@@ -80,16 +97,26 @@ class Side:
             raise Failure(f"the {self.name}'s smudged ended with {status} at SIGTERM")
 
 
+def cancel(attempt, here, there):
+    """A migration that is given up, after which the device goes on to write."""
+    course.precopy(attempt, here.machine, here.device, [])
+    here.machine.ask("migrate_cancel")
+    here.machine.wait_for_migration("cancelled")
+    there.end()
+    begun = here.device.write_count()
+    attempt.wait_for("writes after a migration that was cancelled",
+                     lambda: here.device.write_count() >= begun + 100)
+    attempt.progress("a migration was cancelled")
+
+
 def switch_over(source, device):
-    """The guest stops. Returns how many pages the device had begun to write when it was let."""
-    if options.smudged:
-        begun = device.write_count()
-        course.let_stop(source)
-    else:
-        course.let_stop(source)
+    """The guest stops. Returns how many pages the device had begun to write when it was let, or
+    None when the test has paused it."""
+    begun = None if pauses else device.write_count()
+    course.let_stop(source)
+    if pauses:
         source.wait_for_migration("pre-switchover")
         device.tell("write 0")
-        begun = None
         source.ask("migrate-continue", state="pre-switchover")
     source.wait_for_migration("completed")
     return begun
@@ -141,24 +168,47 @@ def judge(written, lost, others, late):
         print("ok all pages are there")
 
 
+def refuse(attempt, here, there):
+    """The migration must fail, and the source's guest and its device go on."""
+    course.let_stop(here.machine)
+    here.machine.wait_for_migration("failed")
+    begun = here.device.write_count()
+    attempt.wait_for("writes after the migration was refused",
+                     lambda: here.device.write_count() >= begun + 100)
+    if (status := here.machine.ask("query-status")["status"]) != "running":
+        raise Failure(f"the source's guest is {status}")
+    said = here.machine.ask("query-migrate").get("error-desc", "")
+    print(f"{title()}: the migration was refused ({said}), {attempt.seconds():.0f} s in all")
+    for side in (here, there):
+        side.end()
+    print("ok the migration was refused")
+
+
 def title():
     parts = [options.iommu]
     if options.above_4g:
         parts.append("half above 4 GiB")
     parts.append(f"smudged by {options.way}" if options.smudged else "QEMU alone")
+    if options.cancel:
+        parts.append("after one that was cancelled")
+    if options.not_started:
+        parts.append("companion not started")
     if options.left_out:
         parts.append(f"--break {options.left_out}")
     return ", ".join(parts)
 
 
 def run(attempt):
-    here, there = Side(attempt, "source"), Side(attempt, "destination")
-    source = here.start_machine()
+    here = Side(attempt, "source")
+    source, device = here.start_machine(), here.device
     source.wait_for_guest()
-    destination = there.start_machine(*course.incoming(attempt))
-    device = here.device
-    course.precopy(attempt, source, device,
-                   [] if options.smudged else ["pause-before-switchover"])
+    if options.cancel:
+        cancel(attempt, here, Side.to_come(attempt, "cancelled"))
+    there = Side.to_come(attempt, "destination")
+    destination = there.machine
+    course.precopy(attempt, source, device, ["pause-before-switchover"] if pauses else [])
+    if options.not_started and not pauses:
+        return refuse(attempt, here, there)
     begun = switch_over(source, device)
     course.wait_for_end(attempt, destination)
     # What it can write still, it writes into the memory of a guest that has gone.
@@ -178,7 +228,9 @@ def run(attempt):
           f"{ended['ram']['dirty-sync-count']} syncs, downtime {ended['downtime']} ms, "
           f"{attempt.seconds():.0f} s in all")
     check_stamps(stamps, found, said)
-    if options.smudged and not options.left_out:
+    # Messages that are passed on to QEMU are refused there until the guest probes the device again:
+    # its PCI command register has not arrived.
+    if options.smudged and not options.left_out and not options.not_started:
         go_on(attempt, there)
     for side in (here, there):
         side.end()
