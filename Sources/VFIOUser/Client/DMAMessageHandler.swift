@@ -12,6 +12,14 @@ public protocol DMAMessageHandler: AnyObject, Sendable {
   /// Writes all of `bytes`, or nothing.
   /// - Returns: 0, or the errno to answer.
   func write(_ bytes: RawSpan, at iova: IOVA) -> Int32
+
+  /// Asked before either of the others. True: it answers later by `answer`, from any thread, and
+  /// neither of the others is called.
+  func takesOver(_ request: VFIOUserRequest, _ answer: DMAAnswer) -> Bool
+}
+
+extension DMAMessageHandler {
+  public func takesOver(_ request: VFIOUserRequest, _ answer: DMAAnswer) -> Bool { false }
 }
 
 /// Guest memory by GPA, as a client's container writes it for a server.

@@ -122,6 +122,20 @@ public final class VFIOUserClient: Sendable {
     self.handler.withLock { $0.handler = handler }
   }
 
+  /// From its return on the server's DMA by message is neither carried out nor answered, and none
+  /// is being carried out, until ``releaseDMA()``. Commands of this side go on. What comes
+  /// meanwhile waits; past 4096 messages or 16 MiB of it nothing more is read, and a command of
+  /// this side then ends the connection.
+  public func holdDMA() {
+    main.hold()
+    twin?.hold()
+  }
+
+  public func releaseDMA() {
+    main.release()
+    twin?.release()
+  }
+
   // MARK: commands
 
   /// Sends a command, and awaits the answer.
@@ -171,7 +185,7 @@ public final class VFIOUserClient: Sendable {
 
   /// Answers one command of the server.
   private var serving: Link.Handler {
-    { [self] message in
+    { [self] link, message in
       let held = handler.withLock { $0.handler }
       let request: VFIOUserRequest
       do throws(VFIOUserError) {
@@ -182,6 +196,8 @@ public final class VFIOUserClient: Sendable {
         return message.refusal(error.errno)
       }
       guard let held else { return message.refusal(WireErrno.efault) }
+      let answering = DMAAnswer(message, request, on: link, options)
+      if held.takesOver(request, answering) { return nil }
       switch request {
       case .dmaRead(let range):
         var payload = range.encoded()

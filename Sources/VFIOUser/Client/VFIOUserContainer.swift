@@ -1,6 +1,7 @@
 public import Addressing
 public import DMAContainer
 import IOVAMapping
+import Locking
 
 /// The container of a vfio-user connection: the IOVA space of the server's device.
 ///
@@ -23,27 +24,31 @@ public final class VFIOUserContainer: DMAContainer, DMAMessageHandler {
   let client: VFIOUserClient
   let book: ContainerBook
   private let log: VFIOUserLog
-  private let files: [VFIOUserMemoryFile]
+  private let files: Mutex<[VFIOUserMemoryFile]>
   private let memory: (any DMAMemory)?
 
   /// Asks the server what it can do, and becomes the handler of its DMA.
   /// - Parameters:
   ///   - files: guest memory that the server gets descriptors of. Empty: it reads and writes by
   ///     message, and all of that is seen here.
+  ///   - givesFiles: the server gets descriptors, of files that come later too
+  ///     (``addFile(_:)``). By default where there are any.
+  ///   - asksLog: where the server logs what it writes, it is asked. Else all of what it may write
+  ///     counts as written.
   ///   - memory: guest memory as this side reads and writes it for the server. Nil: DMA by message
   ///     is refused with EFAULT.
   public init(
     name: String, client: VFIOUserClient, files: [VFIOUserMemoryFile] = [],
-    memory: (any DMAMemory)? = nil
+    givesFiles: Bool? = nil, asksLog: Bool = true, memory: (any DMAMemory)? = nil
   ) throws(VFIOUserError) {
     self.name = name
     self.client = client
-    self.files = files
+    self.files = Mutex(files)
     self.memory = memory
     let way: ContainerBook.Way
-    if files.isEmpty {
+    if !(givesFiles ?? !files.isEmpty) {
       way = .messages
-    } else if try Self.hasLog(client) {
+    } else if asksLog, try Self.hasLog(client) {
       way = .serverLog
     } else {
       way = .nothing
@@ -56,7 +61,15 @@ public final class VFIOUserContainer: DMAContainer, DMAMessageHandler {
     client.serveDMA(by: self)
   }
 
-  private static func hasLog(_ client: VFIOUserClient) throws(VFIOUserError) -> Bool {
+  /// Memory that later mappings may lie in. Without an effect where the server gets no descriptors.
+  public func addFile(_ file: VFIOUserMemoryFile) { files.withLock { $0.append(file) } }
+
+  /// Memory that no mapping lies in any more: its descriptor is let go.
+  public func removeFile(at gpa: GPA) { files.withLock { $0.removeAll { $0.gpa.first == gpa } } }
+
+  /// Whether the server logs what it writes through descriptors: it has all of DMA_LOGGING_START,
+  /// STOP and REPORT.
+  public static func hasLog(_ client: VFIOUserClient) throws(VFIOUserError) -> Bool {
     guard try client.hasFeature(.startLogging, set: true) else { return false }
     guard try client.hasFeature(.stopLogging, set: true) else { return false }
     return try client.hasFeature(.reportLogging, get: true)
@@ -120,7 +133,8 @@ public final class VFIOUserContainer: DMAContainer, DMAMessageHandler {
       let last = request.gpaFirst.advanced(byBytes: request.iova.lastOffset)
     else { return nil }
     let gpa = AddressRange(first: request.gpaFirst, last: last)
-    for file in files {
+    guard book.way != .messages else { return nil }
+    for file in files.withLock({ $0 }) {
       if let offset = file.offset(of: gpa) { return (file, offset) }
     }
     return nil

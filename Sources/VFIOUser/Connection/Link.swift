@@ -18,14 +18,21 @@ import Locking
 ///    send at once do not wait for each other.
 /// 3. After the end nothing is sent any more, and every call throws.
 /// 4. The inbox is bounded, in messages and in bytes.
+/// 5. While commands are held none is handled, nor is one being handled: they wait in the inbox.
 final class Link: Sendable {
-  typealias Handler = (WireMessage) -> WireMessage?
+  /// Answers a command that came on a link; nil: no answer, or one later by
+  /// ``answer(_:milliseconds:)``.
+  typealias Handler = (Link, WireMessage) -> WireMessage?
+  /// Takes the answer to a command that nobody waits for, or why there is none.
+  typealias Completion = @Sendable (Result<WireMessage, VFIOUserError>) -> Void
 
   fileprivate struct State: Sendable {
     var assembler: MessageAssembler
     var inbox: [WireMessage] = []
     var inboxByteCount = 0
     var nextID: UInt16 = 1
+    /// Commands that were sent and not waited for, by their id.
+    var completions: [UInt16: Completion] = [:]
   }
 
   let name: String
@@ -37,6 +44,10 @@ final class Link: Sendable {
   private let ended = Mutex<VFIOUserError?>(nil)
   /// What the peer accepts. Known after VERSION.
   private let peerLimits: Mutex<MessageLimits>
+  /// Whether the peer's commands are held. Locked while one is handled.
+  private let handling = Mutex(false)
+  /// The inbox takes no more while commands are held: the socket is left alone.
+  private let isFull = Mutex(false)
 
   init(
     _ socket: OwnedDescriptor, name: String, limits: MessageLimits, peerLimits: MessageLimits
@@ -54,8 +65,10 @@ final class Link: Sendable {
 
   /// For poll(2), by an owner with a loop of its own.
   var descriptor: Int32 { socket.rawValue }
-  /// -1, which poll(2) leaves out, once it has ended.
-  private var openDescriptor: Int32 { end == nil ? socket.rawValue : -1 }
+  /// -1, which poll(2) leaves out, while its inbox is full and when it has ended.
+  private var watchedDescriptor: Int32 {
+    end == nil && !isFull.withLock { $0 } ? socket.rawValue : -1
+  }
 
   var limitsOfPeer: MessageLimits { peerLimits.withLock { $0 } }
   func learn(_ limits: MessageLimits) { peerLimits.withLock { $0 = limits } }
@@ -143,13 +156,77 @@ final class Link: Sendable {
       let message = command.message(payload, descriptors, id: state.takeID(), awaitsReply: true)
       try self.transmit(message, &state, deadline)
       let answer = try self.awaitReply(to: message, &state, deadline, beside, handler)
-      if state.inbox.isEmpty == false { SocketSystem.signal(self.wake) }
+      if !state.inbox.isEmpty { SocketSystem.signal(self.wake) }
       return answer
     }
     if case .errorReply(let errno) = answer.header.kind {
       throw VFIOUserError(.refused, object: name, operation: "\(command)", errno: errno)
     }
     return answer
+  }
+
+  /// A command whose answer is given to `completion`, by the thread in ``nextCommand()``, or by one
+  /// in an exchange, which has the lock then: beside exchanges a completion must not use this link.
+  /// - Throws: nothing was sent then, and `completion` is not called.
+  func send(
+    _ command: VFIOUserCommand, _ payload: [UInt8], milliseconds: Int?,
+    completion: @escaping Completion
+  ) throws(VFIOUserError) {
+    try fit(command, payload.count, 0)
+    let deadline = Deadline(milliseconds: milliseconds)
+    try locked("\(command)") { (state) throws(VFIOUserError) in
+      guard state.completions.count < State.completionCountMax else {
+        throw VFIOUserError(
+          .limit, operation: "\(command)",
+          detail: "\(state.completions.count) commands wait for their answers")
+      }
+      let message = command.message(payload, [], id: state.takeID(), awaitsReply: true)
+      try self.transmit(message, &state, deadline)
+      state.completions[message.header.id] = completion
+    }
+  }
+
+  /// A command and its answer, which the thread in ``nextCommand()`` takes meanwhile, so that the
+  /// peer's commands go on. Not to be called by that thread.
+  func exchangeAside(
+    _ command: VFIOUserCommand, _ payload: [UInt8], milliseconds: Int?
+  ) throws(VFIOUserError) -> WireMessage {
+    guard let came = SocketSystem.event() else {
+      throw VFIOUserError(
+        .system, object: name, operation: "eventfd", detail: "no descriptor is left")
+    }
+    let deadline = Deadline(milliseconds: milliseconds)
+    let answer = AnswerBox()
+    try send(command, payload, milliseconds: milliseconds) { result in
+      answer.result.withLock { $0 = result }
+      SocketSystem.signal(came)
+    }
+    while true {
+      if let result = answer.result.withLock({ $0 }) {
+        let message = try result.get()
+        guard case .errorReply(let errno) = message.header.kind else { return message }
+        throw VFIOUserError(.refused, object: name, operation: "\(command)", errno: errno)
+      }
+      guard !deadline.isOver else {
+        let error = VFIOUserError(
+          .timedOut, object: name, operation: "\(command)", detail: "what it did is not known")
+        finish(error)
+        throw error
+      }
+      _ = SocketSystem.wait(
+        [.init(descriptor: came.rawValue)], milliseconds: deadline.leftMilliseconds)
+    }
+  }
+
+  /// Nobody reads this link any more: who waits for an answer learns it.
+  func failCompletions() {
+    let left = state.withLock { (state: inout sending State) -> [Completion] in
+      defer { state.completions = [:] }
+      return Array(state.completions.values)
+    }
+    let error = VFIOUserError(
+      .connectionLost, object: name, operation: "answer", detail: end?.detail ?? "")
+    for completion in left { completion(.failure(error)) }
   }
 
   private func fit(
@@ -222,8 +299,14 @@ final class Link: Sendable {
     _ handler: Handler?
   ) throws(VFIOUserError) -> WireMessage {
     while true {
-      while let next = state.take(commandsToo: handler != nil) {
+      while let next = state.take(commandsToo: handler != nil && !isHolding) {
         if next.header.isReply {
+          if next.header.id != command.header.id,
+            let completion = state.completions.removeValue(forKey: next.header.id)
+          {
+            completion(.success(next))
+            continue
+          }
           guard next.header.id == command.header.id,
             next.header.command == command.header.command
           else {
@@ -233,9 +316,7 @@ final class Link: Sendable {
           }
           return next
         }
-        if let answer = handler?(next), next.awaitsReply {
-          try transmit(answer, &state, deadline)
-        }
+        guard let handler, try handle(next, &state, deadline, handler) else { break }
       }
       guard state.hasRoom else {
         throw VFIOUserError(
@@ -248,13 +329,43 @@ final class Link: Sendable {
           .timedOut, operation: command.name, detail: "what it did is not known")
       }
       let ready = SocketSystem.wait(
-        [.init(descriptor: socket.rawValue), .init(descriptor: beside?.openDescriptor ?? -1)],
-        milliseconds: deadline.leftMilliseconds)
+        [
+          .init(descriptor: socket.rawValue),
+          .init(descriptor: beside?.watchedDescriptor ?? -1),
+        ], milliseconds: deadline.leftMilliseconds)
       if let beside, let handler, ready?.readable[1] == true {
         // Its error ends that link, not this exchange.
         _ = try? beside.serveWaiting(milliseconds: Int(deadline.leftMilliseconds), handler)
       }
     }
+  }
+
+  // MARK: holding
+
+  private var isHolding: Bool { handling.withLock { $0 } }
+
+  /// From its return on none of the peer's commands is handled, until ``release()``.
+  func hold() { handling.withLock { $0 = true } }
+
+  func release() {
+    handling.withLock { $0 = false }
+    isFull.withLock { $0 = false }
+    SocketSystem.signal(wake)
+  }
+
+  /// - Returns: false when commands are held since a moment ago; this one waits again.
+  private func handle(
+    _ message: WireMessage, _ state: inout State, _ deadline: Deadline, _ handler: Handler
+  ) throws(VFIOUserError) -> Bool {
+    let (isHandled, answer) = handling.withLock { isHolding -> (Bool, WireMessage?) in
+      isHolding ? (false, nil) : (true, handler(self, message))
+    }
+    guard isHandled else {
+      state.putBack(message)
+      return false
+    }
+    if let answer, message.awaitsReply { try transmit(answer, &state, deadline) }
+    return true
   }
 
   /// Serves the commands that are there, without waiting for more.
@@ -266,14 +377,15 @@ final class Link: Sendable {
       SocketSystem.clear(self.wake)
       var count = 0
       repeat {
-        while let next = state.take(commandsToo: true) {
+        while !self.isHolding, let next = state.take(commandsToo: true) {
           guard !next.header.isReply else { throw Self.unasked(next) }
+          guard try self.handle(next, &state, deadline, handler) else { break }
           count += 1
-          if let answer = handler(next), next.awaitsReply {
-            try self.transmit(answer, &state, deadline)
-          }
         }
+        guard state.hasRoom else { break }
       } while try self.pull("serve", &state)
+      // Held, and no more is taken in: not to be woken by what stays in the socket.
+      self.isFull.withLock { $0 = !state.hasRoom }
       return count
     }
   }
@@ -291,35 +403,51 @@ final class Link: Sendable {
       try check("serve")
       let ready = SocketSystem.wait(
         [
-          .init(descriptor: socket.rawValue), .init(descriptor: wake.rawValue),
-          .init(descriptor: beside?.openDescriptor ?? -1),
+          .init(descriptor: watchedDescriptor), .init(descriptor: wake.rawValue),
+          .init(descriptor: beside?.watchedDescriptor ?? -1),
         ], milliseconds: deadline.leftMilliseconds)
       if ready?.readable.contains(true) == true { return true }
       if deadline.isOver { return false }
     }
   }
 
-  /// The next command of the peer, once something is there.
+  /// The next command of the peer, once something is there. Answers that nobody waits for are given
+  /// to those who want them.
   /// - Returns: nil when there is none yet.
   func nextCommand() throws(VFIOUserError) -> WireMessage? {
-    try locked("serve") { (state) throws(VFIOUserError) -> WireMessage? in
-      SocketSystem.clear(self.wake)
-      while true {
-        if let next = state.take(commandsToo: true) {
-          guard !next.header.isReply else { throw Self.unasked(next) }
-          if !state.inbox.isEmpty { SocketSystem.signal(self.wake) }
-          return next
+    while true {
+      let (message, completion) = try locked("serve") {
+        (state) throws(VFIOUserError) -> (WireMessage?, Completion?) in
+        SocketSystem.clear(self.wake)
+        while true {
+          if let next = state.take(commandsToo: true) {
+            if !state.inbox.isEmpty { SocketSystem.signal(self.wake) }
+            guard next.header.isReply else { return (next, nil) }
+            guard let completion = state.completions.removeValue(forKey: next.header.id) else {
+              throw Self.unasked(next)
+            }
+            return (next, completion)
+          }
+          guard try self.pull("serve", &state) else { return (nil, nil) }
         }
-        guard try self.pull("serve", &state) else { return nil }
       }
+      // Without the lock: it may send on another link.
+      guard let completion, let message else { return message }
+      completion(.success(message))
     }
   }
+}
+
+private final class AnswerBox: Sendable {
+  let result = Mutex<Result<WireMessage, VFIOUserError>?>(nil)
 }
 
 extension Link.State {
   /// Far more than a guest's IOMMU has in flight; a peer that sends more is not one.
   private static let inboxCountMax = 4096
   private static let inboxByteCountMax = 16 << 20
+
+  fileprivate static let completionCountMax = 1024
 
   fileprivate var hasRoom: Bool {
     inbox.count < Self.inboxCountMax && inboxByteCount < Self.inboxByteCountMax
@@ -332,6 +460,12 @@ extension Link.State {
 
   fileprivate mutating func enter(_ message: WireMessage) {
     inbox.append(message)
+    inboxByteCount += message.payload.count
+  }
+
+  /// As if it had not been taken.
+  fileprivate mutating func putBack(_ message: WireMessage) {
+    inbox.insert(message, at: 0)
     inboxByteCount += message.payload.count
   }
 

@@ -101,6 +101,7 @@ final class ServerSession {
         let request = try VFIOUserRequest(
           decoding: message.header.command, message.payload, from: .client,
           limits: options.limits)
+        device.received(request.command, isAwaited: message.awaitsReply)
         let (reply, descriptors) = try carryOut(request, message.descriptors)
         guard message.awaitsReply else { continue }
         let (payload, isWhole) = reply.encoded(to: request)

@@ -47,12 +47,18 @@ public protocol VFIOUserDevice: AnyObject, Sendable {
   /// Nil: it does not migrate.
   var migration: (any VFIOMigrationV2)? { get }
 
+  /// A command is about to be carried out.
+  /// - Parameter isAwaited: the client waits for its answer.
+  func received(_ command: VFIOUserCommand, isAwaited: Bool)
+
   /// The client is gone: its memory was unmapped, its descriptors are forgotten from now on. State
   /// stays.
   func clientLeft()
 }
 
 extension VFIOUserDevice {
+  public func received(_ command: VFIOUserCommand, isAwaited: Bool) {}
+
   public func ioDescriptors(
     _ region: UInt32
   ) -> (entries: [RegionIODescriptor], [OwnedDescriptor])? { nil }

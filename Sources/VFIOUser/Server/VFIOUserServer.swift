@@ -7,9 +7,9 @@ import Locking
 /// Terms:
 /// - **Command of the client**: carried out in order, one at a time, by the thread in
 /// ``serve(_:)``.
-/// - **DMA by message**: a command of this side. Any thread may ask for it, also the device inside
-/// of
-///   a call; commands of the client that come meanwhile wait.
+/// - **DMA by message**: a command of this side. Any thread may ask for it. Commands of the client
+///   go on meanwhile, however long the client takes to answer; they wait where the device asks from
+///   inside of a call of its own.
 ///
 /// Invariants:
 /// 1. Every command that awaits an answer gets one, an error for what it must not say. Only a
@@ -28,6 +28,8 @@ public final class VFIOUserServer: Sendable {
     var main: Link?
     /// Where DMA by message goes: the twin, or the main one.
     var dma: Link?
+    /// Who is in ``serve(_:)``.
+    var server: ServingThread?
   }
 
   public let device: any VFIOUserDevice
@@ -58,6 +60,7 @@ public final class VFIOUserServer: Sendable {
       links.withLock { links in
         precondition(links.main == nil, "one client at a time")
         links.main = link
+        links.server = ServingThread()
       }
       defer {
         links.withLock { $0 = Links() }
@@ -68,6 +71,7 @@ public final class VFIOUserServer: Sendable {
       links.withLock { $0.dma = twin ?? link }
       defer {
         twin?.shutDown()
+        link.failCompletions()
         session.end()
       }
       try session.serve()
@@ -110,12 +114,52 @@ public final class VFIOUserServer: Sendable {
     }
   }
 
+  /// Asks for DMA of at most one message and does not wait: `completion` is called with the answer
+  /// by the thread in ``serve(_:)``, between two commands. For whoever holds up a command of the
+  /// client's until this is done, or must not wait at all. Never beside ``readDMA(_:at:)`` and
+  /// ``writeDMA(_:at:)``; not with a twin socket, which nobody reads then.
+  /// - Throws: nothing was sent, and `completion` is not called.
+  public func request(
+    _ request: VFIOUserRequest,
+    completion: @escaping @Sendable (Result<VFIOUserReply, VFIOUserError>) -> Void
+  ) throws(VFIOUserError) {
+    precondition(request.command.sender == .server, "\(request.command) is a client's")
+    precondition(!options.offersTwinSocket, "nobody reads the twin socket")
+    guard let link = links.withLock({ $0.main }) else {
+      throw VFIOUserError(
+        .connectionLost, object: device.name, operation: "DMA", detail: "there is no client")
+    }
+    let name = device.name
+    try link.send(
+      request.command, request.encoded(), milliseconds: options.answerMilliseconds
+    ) { result in
+      completion(
+        result.flatMap { (message) -> Result<VFIOUserReply, VFIOUserError> in
+          if case .errorReply(let errno) = message.header.kind {
+            return .failure(
+              VFIOUserError(
+                .refused, object: name, operation: "\(request.command)", errno: errno))
+          }
+          return Result { () throws(VFIOUserError) in
+            try VFIOUserReply(decoding: message.payload, to: request)
+          }
+        })
+    }
+  }
+
   private func exchange(
     _ request: VFIOUserRequest, _ link: Link
   ) throws(VFIOUserError) -> VFIOUserReply {
-    let answer = try link.exchange(
-      request.command, request.encoded(), [], milliseconds: options.answerMilliseconds,
-      handler: nil)
+    let answer: WireMessage
+    let (main, server) = links.withLock { ($0.main, $0.server) }
+    if link === main, server != ServingThread() {
+      answer = try link.exchangeAside(
+        request.command, request.encoded(), milliseconds: options.answerMilliseconds)
+    } else {
+      answer = try link.exchange(
+        request.command, request.encoded(), [], milliseconds: options.answerMilliseconds,
+        handler: nil)
+    }
     do throws(VFIOUserError) {
       return try VFIOUserReply(decoding: answer.payload, to: request)
     } catch {

@@ -8,14 +8,14 @@ public struct VFIOUserServerOptions: Hashable, Sendable {
   public var offersTwinSocket: Bool
   /// Says that DMA_LOGGING_REPORT takes any range (`dirty_ranges`), which this server's does.
   public var saysItReportsAnyRange: Bool
-  /// Mappings at most; what libvfio-user allows.
+  /// Mappings at most. QEMU refuses a server that says more than 65535.
   public var mappingCountMax: Int
   /// How long an answer to DMA by message, or a client that does not read, may take; nil for ever.
   public var answerMilliseconds: Int?
 
   public init(
     minor: UInt16 = 2, limits: MessageLimits = MessageLimits(), offersTwinSocket: Bool = true,
-    saysItReportsAnyRange: Bool = true, mappingCountMax: Int = 1_000_000,
+    saysItReportsAnyRange: Bool = true, mappingCountMax: Int = 65535,
     answerMilliseconds: Int? = 30_000
   ) {
     self.minor = minor

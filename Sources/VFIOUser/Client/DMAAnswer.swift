@@ -1,0 +1,36 @@
+/// An answer to DMA by message that is given later, once.
+public struct DMAAnswer: Sendable {
+  private let message: WireMessage
+  private let request: VFIOUserRequest
+  private let link: Link
+  private let milliseconds: Int?
+
+  init(
+    _ message: WireMessage, _ request: VFIOUserRequest, on link: Link,
+    _ options: VFIOUserClientOptions
+  ) {
+    self.message = message
+    self.request = request
+    self.link = link
+    milliseconds = options.answerMilliseconds
+  }
+
+  /// - Parameter data: what was read; as many bytes as were asked for. Nothing for a write.
+  public func done(_ data: [UInt8] = []) {
+    switch request {
+    case .dmaRead(let range):
+      precondition(data.count == range.byteCount, "as many bytes as were asked for")
+      send(message.answer(range.encoded() + data))
+    case .dmaWrite(let range, _): send(message.answer(range.encoded()))
+    default: refused(WireErrno.einval)
+    }
+  }
+
+  public func refused(_ errno: Int32) { send(message.refusal(errno)) }
+
+  private func send(_ answer: WireMessage) {
+    guard message.awaitsReply else { return }
+    // A server that is gone needs no answer; whoever serves the link learns of it.
+    try? link.answer(answer, milliseconds: milliseconds)
+  }
+}
