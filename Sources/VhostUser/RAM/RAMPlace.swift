@@ -58,7 +58,7 @@ extension RAMTable {
 
   /// Where the RAM block of a region begins in its file: the block's first byte is RAM of the
   /// guest in every machine, so it is the least offset of its regions.
-  private func blockOffset(of region: RAMTableRegion) -> UInt64 {
+  func blockOffset(of region: RAMTableRegion) -> UInt64 {
     var least = region.fileOffset
     for other in regions where other.file == region.file && other.fileStart == region.fileStart {
       least = min(least, other.fileOffset)

@@ -61,7 +61,7 @@ public final class Companion: Sendable {
       guard wake >= 0 else { throw .connectionFailed(operation: "eventfd", errno: -wake) }
       let shared = CompanionShared(
         wake: OwnedDescriptor(owning: wake), acceptsUnsealedLog: acceptsUnsealedLog)
-      self.thread = try ServerThread {
+      self.thread = try ServerThread("companion") {
         CompanionLoop(shared: shared, delegate: delegate, listener: listener).run()
       }
       self.shared = shared

@@ -1,21 +1,28 @@
 import CSmudgeLinux
 import Glibc
 
-/// The one thread of a companion.
+/// A thread with a name, until its body returns.
 ///
 /// Unsafe because the closure travels through pthread_create as a bare pointer. Sound because it is
 /// retained for exactly the one thread that takes it over.
-final class ServerThread: Sendable {
+package final class ServerThread: Sendable {
   private final class Body: Sendable {
+    let name: String
     let run: @Sendable () -> Void
-    init(_ run: @escaping @Sendable () -> Void) { self.run = run }
+    init(_ name: String, _ run: @escaping @Sendable () -> Void) {
+      self.name = name
+      self.run = run
+    }
   }
 
   private let handle: pthread_t
 
   /// Starts it. It takes no signals: those are for whoever handles them.
-  init(_ run: @escaping @Sendable () -> Void) throws(VhostUserError) {
-    let retained = unsafe Unmanaged.passRetained(Body(run))
+  /// - Parameter name: its first 15 bytes are shown.
+  package init(
+    _ name: String, _ run: @escaping @Sendable () -> Void
+  ) throws(VhostUserError) {
+    let retained = unsafe Unmanaged.passRetained(Body(name, run))
     var handle = pthread_t()
     var (all, before) = (sigset_t(), sigset_t())
     unsafe sigfillset(&all)
@@ -25,7 +32,7 @@ final class ServerThread: Sendable {
       { @Sendable argument in
         guard let argument = unsafe argument else { return nil }
         let body = unsafe Unmanaged<Body>.fromOpaque(argument).takeRetainedValue()
-        unsafe smudge_thread_set_name("companion")
+        unsafe smudge_thread_set_name(body.name)
         body.run()
         return nil
       }, retained.toOpaque())
@@ -39,7 +46,7 @@ final class ServerThread: Sendable {
 
   /// Waits for its end. Called on the thread itself it lets the thread end on its own.
   /// - Precondition: called once.
-  func join() {
+  package func join() {
     if pthread_equal(handle, pthread_self()) != 0 {
       pthread_detach(handle)
     } else {
