@@ -153,12 +153,22 @@ targets += module(
   "SmudgeABI",
   levels0to3 + ["CSmudge", "CSmudgeLinux", "IOMMUFD", "VFIOKernel"],
   tests: ["Simulation"])
+targets += module(
+  "TrackerService",
+  levels0to3 + ["CSmudgeLinux", "MigrationTransport", "VFIOUser", "VhostUser"],
+  tests: ["Simulation", "CTestLinux"])
 // level 6
 targets += [
   tool(
     "smudge", "smudge",
     named(levels0to3 + level4) + [
       .product(name: "ArgumentParser", package: "swift-argument-parser")
+    ]),
+  tool(
+    "smudged", "smudged",
+    named(["TrackerService"]) + [
+      .product(name: "ArgumentParser", package: "swift-argument-parser"),
+      .product(name: "TOMLKit", package: "TOMLKit"),
     ]),
   benchPeers(),
   tool(
@@ -207,6 +217,9 @@ targets += [
     name: "SystemTests",
     dependencies: named(["smudge", "MigrationTransport", "TestSupport"] + levels0to3),
     path: "Tests/SystemTests", swiftSettings: strict),
+  .testTarget(
+    name: "SmudgedTests", dependencies: named(["smudged", "TrackerService", "Locking"]),
+    path: "Tests/SmudgedTests", swiftSettings: strict),
 ]
 
 let package = Package(
@@ -216,15 +229,17 @@ let package = Package(
       name: "Smudge",
       targets: levels0to3 + [
         "TraceReplay", "MigrationTransport", "NodeThreads", "CPUDirty", "IOMMUFD", "VFIOKernel",
-        "VFIOUser", "VhostUser",
+        "VFIOUser", "VhostUser", "TrackerService",
       ]),
     // Of it Tools/install makes libsmudge.so.
     .library(name: "SmudgeABI", type: .dynamic, targets: ["SmudgeABI"]),
     .executable(name: "smudge", targets: ["smudge"]),
+    .executable(name: "smudged", targets: ["smudged"]),
     .executable(name: "smudge-bench", targets: ["smudge-bench"]),
   ],
   dependencies: [
-    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2")
+    .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.2"),
+    .package(url: "https://github.com/LebJe/TOMLKit", from: "0.6.0"),
   ],
   targets: targets,
   cxxLanguageStandard: .cxx17

@@ -1,0 +1,121 @@
+import Addressing
+import DirtyTracker
+import GuestDirtyLog
+import Locking
+import VhostUser
+
+/// What the companion tells. The VMM, and with it the guest, waits until a call returns.
+extension VMCourse: CompanionDelegate {
+  func connected() { say(.info, "the VMM has connected to the companion") }
+
+  func trackingStarts(isLate: Bool) {
+    course.withLock { state in
+      // What is dirty from before is the VMM's: it sends all of RAM now.
+      if let consumer = state.consumer { log.removeConsumer(consumer) }
+      log.resetAllDirty()
+      state.consumer = nil
+      do throws(GuestDirtyLogError) {
+        state.consumer = try log.addConsumer("VMM", startsDirty: false)
+      } catch {
+        say(.error, "\(error); all of RAM is marked in every sync")
+      }
+      state.syncCount = 0
+      state.markedPageCount = 0
+      setTracking(true, &state)
+      let report = tracker.startTracking()
+      for note in report.notes { say(.warning, note) }
+      if isLate {
+        for session in sessions.withLock({ $0 }) {
+          tracker.deviceWrote(session.container, .wholeSpace)
+        }
+      }
+      let devices = sessions.withLock { $0.map { "\($0.name) \($0.way.sentence)" } }
+      say(
+        .notice,
+        "the VMM logs\(isLate ? ", and may have for a while: all that is mapped is marked" : "");"
+          + " devices: \(devices.isEmpty ? "none" : devices.joined(separator: ", "))")
+    }
+  }
+
+  func logReplaced() {
+    course.withLock { state in
+      guard state.isTracking else { return }
+      if let error = collect(isFinal: state.isQuiet, &state) { say(.warning, "\(error)") }
+    }
+  }
+
+  func trackingEnds() {
+    course.withLock { state in
+      guard state.isTracking else { return }
+      setTracking(false, &state)
+      let report = tracker.stopTracking()
+      for note in report.notes { say(.warning, note) }
+      say(
+        .notice,
+        "the VMM logs no more, after \(state.syncCount) syncs and \(state.markedPageCount) marked"
+          + " pages")
+    }
+  }
+
+  func stop() throws(VhostUserError) {
+    if omissions.contains(.finalSync) { return say(.notice, "the VM stops, and nothing is done") }
+    try course.withLock { (state: inout sending State) throws(VhostUserError) in
+      let sessions = sessions.withLock { $0 }
+      do throws(VhostUserError) {
+        for session in sessions { try session.quiet() }
+        if omissions.contains(.lateLookup) { lookUpLate() }
+        if state.isTracking {
+          if let error = collect(isFinal: true, &state) { throw error }
+          try markStrangers()
+        }
+      } catch {
+        for session in sessions { session.resume() }
+        setQuiet(false, &state)
+        say(.error, "the VM may not stop: \(error)")
+        throw .stopRefused("\(error)")
+      }
+      setQuiet(true, &state)
+      if state.isTracking {
+        say(.notice, "the VM stops: devices are quiet, their dirt is in the VMM's log")
+      }
+    }
+  }
+
+  private func markStrangers() throws(VhostUserError) {
+    let names = strangers.withLock { $0 }
+    guard !names.isEmpty else { return }
+    let error = markAllRAM(
+      because: "no VMM has connected to \(names.sorted().joined(separator: ", ")) since smudged"
+        + " began, and the process before may have served it")
+    if let error { throw error }
+  }
+
+  func runsAgain() {
+    course.withLock { state in
+      guard state.isQuiet else { return }
+      for session in sessions.withLock({ $0 }) { session.resume() }
+      setQuiet(false, &state)
+    }
+  }
+
+  func ramChanged() {
+    let ram = companion.ram
+    let gone = files.prune { identity in ram.regions.contains { $0.file == identity } }
+    for file in gone { forget(file) }
+  }
+
+  private func forget(_ file: GuestFiles.File) {
+    for session in sessions.withLock({ $0 }) { session.forget(file) }
+    for region in log.regions where file.room.contains(region.gpa) {
+      do throws(TrackerError) { try tracker.regionRemoved(region) } catch {
+        say(.warning, "\(error)")
+      }
+    }
+  }
+
+  func disconnected(_ reason: VhostUserError) {
+    say(.info, "the companion's VMM has gone: \(reason)")
+    // A VMM that is gone does not resume.
+    ramChanged()
+  }
+}

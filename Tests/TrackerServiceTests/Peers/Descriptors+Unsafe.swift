@@ -1,0 +1,1 @@
+../../VhostUserTests/Descriptors+Unsafe.swift

@@ -1,0 +1,1 @@
+../../VhostUserTests/FrontEnd.swift

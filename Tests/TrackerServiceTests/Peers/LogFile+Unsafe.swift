@@ -1,0 +1,1 @@
+../../VhostUserTests/LogFile+Unsafe.swift

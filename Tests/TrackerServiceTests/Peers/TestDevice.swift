@@ -1,0 +1,1 @@
+../../VFIOUserTests/TestDevice.swift

@@ -1,0 +1,1 @@
+../../VFIOUserTests/TestFile+Unsafe.swift
