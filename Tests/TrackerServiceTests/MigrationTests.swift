@@ -201,6 +201,18 @@ import VFIOUser
     #expect(world.contents(ofFile: 3) == 8)
   }
 
+  /// The VMM waits for the unmap, the server for its DMA, and that goes on to the VMM.
+  @Test func `a server may do DMA before it answers, while that is still the VMM's`() throws {
+    let world = try world(.messages)
+    defer { world.close() }
+    try world.map(0x100, 2, toFile: 2)
+    let device = world.device
+    device.beforeUnmap { region in #expect(device.write([7], at: region.iova.first) != nil) }
+    try world.unmap(0x100, 2)
+    device.beforeUnmap(nil)
+    #expect(world.vmmMemory.written == [IOVA(0x10_0000)])
+  }
+
   @Test func `a device whose server died lets the VM stop, and all it had counts as written`()
     throws
   {

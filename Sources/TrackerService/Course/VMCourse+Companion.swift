@@ -48,6 +48,9 @@ extension VMCourse: CompanionDelegate {
     course.withLock { state in
       guard state.isTracking else { return }
       setTracking(false, &state)
+      // Nobody reads any more what is marked from here on.
+      if let consumer = state.consumer { log.removeConsumer(consumer) }
+      state.consumer = nil
       let report = tracker.stopTracking()
       for note in report.notes { say(.warning, note) }
       say(

@@ -114,10 +114,7 @@ final class VMCourse: Sendable {
   }
 
   /// The companion's own thread calls no more once this returns.
-  func end() {
-    companion.end()
-    companionHolder.withLock { $0 = nil }
-  }
+  func end() { companion.end() }
 
   func add(_ session: RelaySession) {
     _ = strangers.withLock { $0.remove(session.name) }

@@ -76,7 +76,11 @@ final class DeviceRelay: Sendable {
       }
     }
     session.passDMA(to: server)
-    defer { session.passDMA(to: nil) }
+    let answers = try startThread("vfio-user answers") { session.takeAnswers() }
+    defer {
+      session.passDMA(to: nil)
+      answers.join()
+    }
     let dma = try startDMA(session, server)
     defer {
       client.shutDown()
@@ -93,17 +97,21 @@ final class DeviceRelay: Sendable {
   private func startDMA(
     _ session: RelaySession, _ server: VFIOUserServer
   ) throws(VFIOUserError) -> ServerThread {
-    do throws(VhostUserError) {
-      return try ServerThread("vfio-user DMA") { [course] in
-        do throws(VFIOUserError) {
-          while true { try session.client.serve(milliseconds: nil) }
-        } catch {
-          course.say(.info, "device \(session.name): its server: \(error)")
-          // The VMM learns it by the end of its own connection.
-          server.shutDown()
-        }
+    try startThread("vfio-user DMA") { [course] in
+      do throws(VFIOUserError) {
+        while true { try session.client.serve(milliseconds: nil) }
+      } catch {
+        course.say(.info, "device \(session.name): its server: \(error)")
+        // The VMM learns it by the end of its own connection.
+        server.shutDown()
       }
-    } catch {
+    }
+  }
+
+  private func startThread(
+    _ name: String, _ body: @escaping @Sendable () -> Void
+  ) throws(VFIOUserError) -> ServerThread {
+    do throws(VhostUserError) { return try ServerThread(name, body) } catch {
       throw VFIOUserError(
         .system, object: configuration.name, operation: "pthread_create", detail: "\(error)")
     }

@@ -2,6 +2,7 @@ import Addressing
 import DMAContainer
 import DirtyTracker
 import GuestDirtyLog
+import Dispatch
 import Locking
 import VFIOUser
 
@@ -10,11 +11,14 @@ import VFIOUser
 ///
 /// The VMM may hold its own lock while it waits for an answer of ours, and need that lock for an
 /// answer of its own: so nothing here waits for the VMM. A message that goes on to it is answered
-/// when its answer comes, and commands pass it meanwhile.
+/// when its answer comes, and commands pass it meanwhile. A thread takes these answers, since the
+/// one that serves the VMM may be waiting for a server that waits for one of them.
 final class RelayDMA: DMAMessageHandler {
   private let session: RelaySession
   private let backend: VFIOUserContainer
   private let vmm = Mutex<VFIOUserServer?>(nil)
+  /// One for each message that went on, and one for the end.
+  private let asked = DispatchSemaphore(value: 0)
 
   init(_ session: RelaySession, _ backend: VFIOUserContainer) {
     self.session = session
@@ -22,7 +26,20 @@ final class RelayDMA: DMAMessageHandler {
   }
 
   /// Who DMA goes on to from now on.
-  func passOn(to server: VFIOUserServer?) { vmm.withLock { $0 = server } }
+  func passOn(to server: VFIOUserServer?) {
+    vmm.withLock { $0 = server }
+    if server == nil { asked.signal() }
+  }
+
+  /// Until DMA goes on to nobody.
+  func takeAnswers() {
+    while true {
+      asked.wait()
+      guard let server = vmm.withLock({ $0 }) else { return }
+      // Its error ends the connection, and whoever serves that learns of it.
+      try? server.takeAnswers()
+    }
+  }
 
   func takesOver(_ request: VFIOUserRequest, _ answer: DMAAnswer) -> Bool {
     let first: IOVA
@@ -42,7 +59,9 @@ final class RelayDMA: DMAMessageHandler {
       }
     } catch {
       answer.refused(error.errno == 0 ? 14 : error.errno)
+      return true
     }
+    asked.signal()
     return true
   }
 

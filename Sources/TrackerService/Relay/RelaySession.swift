@@ -54,6 +54,9 @@ final class RelaySession: Sendable {
   /// Set once; the client holds it weakly.
   private let dma = Mutex<RelayDMA?>(nil)
   private let state = Mutex(State())
+  /// Held over one map or unmap, and over all of a stop and a resume: what comes while the device
+  /// is made quiet finds it quiet. vCPUs stand then.
+  private let order = Mutex(())
   private let knownFiles = Mutex<Set<FileIdentity>>([])
 
   /// Asks the server what it can do, and has the tracker follow it.
@@ -94,6 +97,10 @@ final class RelaySession: Sendable {
     }
   }
 
+  /// Takes the VMM's answers to what went on to it, until DMA goes on to nobody. For a thread of
+  /// its own.
+  func takeAnswers() { dma.withLock { $0 }?.takeAnswers() }
+
   /// The VMM has gone, or the server.
   func end() {
     client.shutDown()
@@ -106,6 +113,12 @@ final class RelaySession: Sendable {
   // MARK: mappings
 
   func map(_ region: DMARegion) throws(VFIOUserError) {
+    try order.withLock { (_: inout sending Void) throws(VFIOUserError) in
+      try mapInOrder(region)
+    }
+  }
+
+  private func mapInOrder(_ region: DMARegion) throws(VFIOUserError) {
     guard case .file(let descriptor, let offset, let access) = region.memory else {
       return try mapOwn(region)
     }
@@ -164,6 +177,12 @@ final class RelaySession: Sendable {
   }
 
   func unmap(_ region: DMARegion) throws(VFIOUserError) {
+    try order.withLock { (_: inout sending Void) throws(VFIOUserError) in
+      try unmapInOrder(region)
+    }
+  }
+
+  private func unmapInOrder(_ region: DMARegion) throws(VFIOUserError) {
     let first = region.iova.first.rawValue
     let isOwn = state.withLock { $0.ownMemory[first] != nil }
     if isOwn {
@@ -201,6 +220,10 @@ final class RelaySession: Sendable {
 
   /// - Throws: `stopRefused` where the device may be writing still. It runs on.
   func quiet() throws(VhostUserError) {
+    try order.withLock { (_: inout sending Void) throws(VhostUserError) in try quietInOrder() }
+  }
+
+  private func quietInOrder() throws(VhostUserError) {
     if state.withLock({ $0.isQuiet }) { return }
     // A server that is gone writes nothing by message; and one that closed its connection has
     // ended, for all that can be known.
@@ -232,7 +255,9 @@ final class RelaySession: Sendable {
     }
   }
 
-  func resume() {
+  func resume() { order.withLock { _ in resumeInOrder() } }
+
+  private func resumeInOrder() {
     let wasQuiet = state.withLock { state in
       defer { state.isQuiet = false }
       return state.isQuiet

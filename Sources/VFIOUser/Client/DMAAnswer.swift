@@ -4,15 +4,18 @@ public struct DMAAnswer: Sendable {
   private let request: VFIOUserRequest
   private let link: Link
   private let milliseconds: Int?
+  /// The socket that commands of this side use too.
+  private let isMain: Bool
 
   init(
-    _ message: WireMessage, _ request: VFIOUserRequest, on link: Link,
+    _ message: WireMessage, _ request: VFIOUserRequest, on link: Link, isMain: Bool,
     _ options: VFIOUserClientOptions
   ) {
     self.message = message
     self.request = request
     self.link = link
     milliseconds = options.answerMilliseconds
+    self.isMain = isMain
   }
 
   /// - Parameter data: what was read; as many bytes as were asked for. Nothing for a write.
@@ -30,6 +33,7 @@ public struct DMAAnswer: Sendable {
 
   private func send(_ answer: WireMessage) {
     guard message.awaitsReply else { return }
+    if isMain { return link.answerLater(answer) }
     // A server that is gone needs no answer; whoever serves the link learns of it.
     try? link.answer(answer, milliseconds: milliseconds)
   }

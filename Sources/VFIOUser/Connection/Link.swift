@@ -46,6 +46,8 @@ final class Link: Sendable {
   private let peerLimits: Mutex<MessageLimits>
   /// Whether the peer's commands are held. Locked while one is handled.
   private let handling = Mutex(false)
+  /// Answers given later. Whoever has the lock, or takes it next, sends them.
+  private let outbox = Mutex<[WireMessage]>([])
   /// The inbox takes no more while commands are held: the socket is left alone.
   private let isFull = Mutex(false)
 
@@ -142,6 +144,21 @@ final class Link: Sendable {
     }
   }
 
+  /// An answer that is sent by whoever awaits or serves something here: its own caller may be what
+  /// an exchange waits for.
+  func answerLater(_ message: WireMessage) {
+    outbox.withLock { $0.append(message) }
+    SocketSystem.signal(wake)
+  }
+
+  private func sendOutbox(_ state: inout State, _ deadline: Deadline) throws(VFIOUserError) {
+    let messages = outbox.withLock { outbox in
+      defer { outbox = [] }
+      return outbox
+    }
+    for message in messages { try transmit(message, &state, deadline) }
+  }
+
   /// A command and its answer.
   /// - Parameters:
   ///   - beside: another link whose commands are served while the answer is awaited.
@@ -186,8 +203,8 @@ final class Link: Sendable {
     }
   }
 
-  /// A command and its answer, which the thread in ``nextCommand()`` takes meanwhile, so that the
-  /// peer's commands go on. Not to be called by that thread.
+  /// A command and its answer; the peer's commands go on meanwhile. Not to be called by the thread
+  /// that serves them.
   func exchangeAside(
     _ command: VFIOUserCommand, _ payload: [UInt8], milliseconds: Int?
   ) throws(VFIOUserError) -> WireMessage {
@@ -213,9 +230,41 @@ final class Link: Sendable {
         finish(error)
         throw error
       }
-      _ = SocketSystem.wait(
-        [.init(descriptor: came.rawValue)], milliseconds: deadline.leftMilliseconds)
+      try takeAnswers(orUntil: came, milliseconds: deadline.leftMilliseconds)
     }
+  }
+
+  /// Commands that were sent and whose answers have not come.
+  var isAwaitingAnswers: Bool { state.withLock { !$0.completions.isEmpty } }
+
+  /// Waits for something to come, and gives answers to those who want them. The thread that serves
+  /// the peer's commands may be in a call that needs them. Commands stay, for that thread.
+  func takeAnswers(
+    orUntil event: OwnedDescriptor? = nil, milliseconds: Int32
+  ) throws(VFIOUserError) {
+    let (came, isFull) = try locked("answer") {
+      (state) throws(VFIOUserError) -> ([(Completion, WireMessage)], Bool) in
+      var came: [(Completion, WireMessage)] = []
+      repeat {
+        while let next = state.take(commandsToo: false) {
+          guard let completion = state.completions.removeValue(forKey: next.header.id) else {
+            throw Self.unasked(next)
+          }
+          came.append((completion, next))
+        }
+        guard state.hasRoom else { break }
+      } while try self.pull("answer", &state)
+      if !state.inbox.isEmpty { SocketSystem.signal(self.wake) }
+      return (came, !state.hasRoom)
+    }
+    // Without the lock: it may send on another link.
+    for (completion, message) in came { completion(.success(message)) }
+    guard came.isEmpty else { return }
+    _ = SocketSystem.wait(
+      [
+        .init(descriptor: isFull ? -1 : socket.rawValue),
+        .init(descriptor: event?.rawValue ?? -1),
+      ], milliseconds: milliseconds)
   }
 
   /// Nobody reads this link any more: who waits for an answer learns it.
@@ -299,6 +348,7 @@ final class Link: Sendable {
     _ handler: Handler?
   ) throws(VFIOUserError) -> WireMessage {
     while true {
+      try sendOutbox(&state, deadline)
       while let next = state.take(commandsToo: handler != nil && !isHolding) {
         if next.header.isReply {
           if next.header.id != command.header.id,
@@ -328,10 +378,13 @@ final class Link: Sendable {
         throw VFIOUserError(
           .timedOut, operation: command.name, detail: "what it did is not known")
       }
+      // An inbox that is not empty is told of again at the end.
+      SocketSystem.clear(wake)
+      guard outbox.withLock({ $0.isEmpty }) else { continue }
       let ready = SocketSystem.wait(
         [
           .init(descriptor: socket.rawValue),
-          .init(descriptor: beside?.watchedDescriptor ?? -1),
+          .init(descriptor: beside?.watchedDescriptor ?? -1), .init(descriptor: wake.rawValue),
         ], milliseconds: deadline.leftMilliseconds)
       if let beside, let handler, ready?.readable[1] == true {
         // Its error ends that link, not this exchange.
@@ -375,6 +428,7 @@ final class Link: Sendable {
     let deadline = Deadline(milliseconds: milliseconds)
     return try locked("serve") { (state) throws(VFIOUserError) -> Int in
       SocketSystem.clear(self.wake)
+      try self.sendOutbox(&state, deadline)
       var count = 0
       repeat {
         while !self.isHolding, let next = state.take(commandsToo: true) {

@@ -115,8 +115,8 @@ public final class VFIOUserServer: Sendable {
   }
 
   /// Asks for DMA of at most one message and does not wait: `completion` is called with the answer
-  /// by the thread in ``serve(_:)``, between two commands. For whoever holds up a command of the
-  /// client's until this is done, or must not wait at all. Never beside ``readDMA(_:at:)`` and
+  /// by the thread in ``serve(_:)``, between two commands, or by one in ``takeAnswers()``. For
+  /// whoever must not wait at all. Never beside ``readDMA(_:at:)`` and
   /// ``writeDMA(_:at:)``; not with a twin socket, which nobody reads then.
   /// - Throws: nothing was sent, and `completion` is not called.
   public func request(
@@ -144,6 +144,14 @@ public final class VFIOUserServer: Sendable {
             try VFIOUserReply(decoding: message.payload, to: request)
           }
         })
+    }
+  }
+
+  /// Returns when nothing that ``request(_:completion:)`` asked for is awaited any more. A command
+  /// of the client may be waiting for just that, in the thread in ``serve(_:)``.
+  public func takeAnswers() throws(VFIOUserError) {
+    while let link = links.withLock({ $0.main }), link.isAwaitingAnswers {
+      try link.takeAnswers(milliseconds: 1000)
     }
   }
 
