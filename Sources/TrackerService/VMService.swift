@@ -19,8 +19,8 @@ public final class VMService: Sendable {
   public init(_ configuration: VMConfiguration, say: @escaping ServiceSay) throws(ServiceError) {
     self.configuration = configuration
     let course = VMCourse(
-      name: configuration.name, deviceNames: configuration.devices.map(\.name),
-      isStrict: configuration.isStrict, omissions: configuration.omissions, say: say)
+      deviceNames: configuration.devices.map(\.name), isStrict: configuration.isStrict,
+      omissions: configuration.omissions, say: say)
     self.course = course
     try course.listen(at: configuration.companion)
     var relays: [DeviceRelay] = []

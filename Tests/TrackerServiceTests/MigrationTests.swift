@@ -26,6 +26,18 @@ import VFIOUser
     return try World(options)
   }
 
+  /// Pages 2 and on of the file are mapped at IOVA page 0x100, and the VMM logs.
+  private func migrating(
+    _ way: DeviceWay, _ omissions: Set<ServiceOmission> = [], states: SimulatedV2Device? = nil,
+    pageCount: UInt64 = 2
+  ) throws -> World {
+    let world = try world(way, omissions, states: states)
+    world.start()
+    try world.map(0x100, pageCount, toFile: 2)
+    world.frontEnd.startLogging(world.log)
+    return world
+  }
+
   @Test(arguments: ways)
   func `what a device wrote is in the log when the stop is answered`(way: DeviceWay) throws {
     let world = try world(way)
@@ -45,11 +57,8 @@ import VFIOUser
 
   @Test(arguments: ways)
   func `a mapping that goes leaves its dirt on the page it had`(way: DeviceWay) throws {
-    let world = try world(way)
+    let world = try migrating(way)
     defer { world.close() }
-    world.start()
-    try world.map(0x100, 2, toFile: 2)
-    world.frontEnd.startLogging(world.log)
     #expect(world.write(0x101))
     try world.unmap(0x100, 2)
     try world.map(0x100, 2, toFile: 40)
@@ -64,11 +73,8 @@ import VFIOUser
     (DeviceWay.log, ServiceOmission.finalSync), (.log, .unmap), (.messages, .lateLookup),
   ])
   func `what is left out is missed`(way: DeviceWay, omission: ServiceOmission) throws {
-    let world = try world(way, [omission])
+    let world = try migrating(way, [omission])
     defer { world.close() }
-    world.start()
-    try world.map(0x100, 2, toFile: 2)
-    world.frontEnd.startLogging(world.log)
     #expect(world.write(0x101))
     if omission != .finalSync {
       try world.unmap(0x100, 2)
@@ -80,11 +86,8 @@ import VFIOUser
 
   @Test(arguments: ways)
   func `a device is quiet from the stop on until the VM runs`(way: DeviceWay) throws {
-    let world = try world(way)
+    let world = try migrating(way)
     defer { world.close() }
-    world.start()
-    try world.map(0x100, 2, toFile: 2)
-    world.frontEnd.startLogging(world.log)
     #expect(world.frontEnd.stop() == 17)
     _ = world.takeDirty()
     let device = world.device
@@ -124,11 +127,8 @@ import VFIOUser
 
   @Test func `a device with states is stopped by them, and runs on with them`() throws {
     let states = SimulatedV2Device(name: "nic", features: [.stopCopy])
-    let world = try world(.log, states: states)
+    let world = try migrating(.log, states: states)
     defer { world.close() }
-    world.start()
-    try world.map(0x100, 2, toFile: 2)
-    world.frontEnd.startLogging(world.log)
     #expect(world.write(0x101))
     #expect(world.frontEnd.stop() == 17)
     #expect(states.trueState == .stop)
@@ -141,11 +141,8 @@ import VFIOUser
   }
 
   @Test func `a second migration knows nothing of the first`() throws {
-    let world = try world(.log)
+    let world = try migrating(.log, pageCount: 4)
     defer { world.close() }
-    world.start()
-    try world.map(0x100, 4, toFile: 2)
-    world.frontEnd.startLogging(world.log)
     #expect(world.write(0x100))
     world.frontEnd.endLogging()
     #expect(world.write(0x101))
@@ -157,11 +154,8 @@ import VFIOUser
   }
 
   @Test func `a log that is replaced gets what was written for the old one`() throws {
-    let world = try world(.log)
+    let world = try migrating(.log, pageCount: 4)
     defer { world.close() }
-    world.start()
-    try world.map(0x100, 4, toFile: 2)
-    world.frontEnd.startLogging(world.log)
     #expect(world.write(0x100))
     world.frontEnd.setLogBase(world.log)
     #expect(world.takeDirty() == [2])
@@ -216,11 +210,8 @@ import VFIOUser
   @Test func `a device whose server died lets the VM stop, and all it had counts as written`()
     throws
   {
-    let world = try world(.log)
+    let world = try migrating(.log)
     defer { world.close() }
-    world.start()
-    try world.map(0x100, 2, toFile: 2)
-    world.frontEnd.startLogging(world.log)
     #expect(world.write(0x101))
     world.killServer()
     #expect(world.frontEnd.stop() == 17)

@@ -70,6 +70,30 @@ import VFIOUser
     #expect(pair.client.end != nil)
   }
 
+  @Test(arguments: [false, true])
+  func `DMA that is held waits for its release, and commands do not`(twin: Bool) throws {
+    var options = TestPair.Options()
+    options.client.wantsTwinSocket = twin
+    let pair = try TestPair(options)
+    defer { pair.close() }
+    let ram = TestRAM()
+    let driver = ContainerDriver(try pair.container(ram, byMessage: true))
+    try driver.map(ContainerConformance.range(0x100, 4), to: TestRAM.gpaFirst)
+    pair.client.holdDMA()
+    let device = pair.device
+    let answer = Mutex<UInt64?>(nil)
+    let writer = try SimulatedThread(name: "DMA") {
+      let result = device.write([7], at: IOVA(0x10_0000))
+      answer.withLock { $0 = result }
+    }
+    for number in 0..<50 { try pair.client.writeRegion(0, offset: 0, [UInt8(number)]) }
+    #expect(ram.lastWritten == nil)
+    pair.client.releaseDMA()
+    writer.join()
+    #expect(answer.withLock { $0 } == 0)
+    #expect(ram.bytes(at: TestRAM.gpaFirst, 1) == [7])
+  }
+
   /// A client that asks for much and does not read what it gets, while the server writes much by
   /// message: both sockets are full.
   @Test func `two sides that send more than a socket holds both get on`() throws {

@@ -69,7 +69,7 @@ extension ConfigurationError.Problem {
     case .unreadable(let reason): return "it cannot be read: \(reason); name a readable file"
     case .tooLarge(let maxByteCount):
       return "it has more than \(maxByteCount) bytes; a configuration is shorter"
-    case .notText: return "it is not text in UTF-8, or holds a zero; write it anew as TOML"
+    case .notText: return "it is not text in UTF-8, or contains a NUL byte; rewrite it as TOML"
     case .notTOML(let reason): return "it is not TOML: \(LogText.escaped(reason)); correct it"
     case .unknownKey(let key, let known):
       let names = known.map(\.rawValue)

@@ -24,7 +24,7 @@ extension VMCourse {
         let first = mapping.translate(write.iova.first),
         let place = GPARange(first: first, byteCount: write.iova.lastOffset + 1)
       else { continue }
-      for range in ranges(of: place).ranges { try? companion.log.mark(range) }
+      markWherePossible(place)
     }
   }
 }

@@ -12,7 +12,7 @@ extension VMCourse {
   func tick() {
     if omissions.contains(.lateLookup) { lookUpLate() }
     course.withLock { state in
-      guard state.isTracking, !state.isQuiet else { return }
+      guard isTracking.withLock({ $0 }), !isQuiet.withLock({ $0 }) else { return }
       // What could not be marked stays, for the next time.
       if let error = collect(isFinal: false, &state) { say(.warning, "\(error)") }
     }
@@ -47,17 +47,18 @@ extension VMCourse {
     let found = ranges(of: place)
     for range in found.ranges { try companion.log.mark(range) }
     if found.isWhole { return }
-    let name = files.file(at: place.first)?.identity
-    let what = name.map { "\($0) from \(place.first.rawValue & (GuestFiles.roomByteCount - 1))" }
+    let what =
+      files.file(at: place.first).map { "\($0.identity) from \($0.offset(of: place.first))" }
+      ?? "memory"
     if isStrict {
       throw .stopRefused(
-        "\(what ?? "memory") was written and lies in no RAM that the VMM has told (--strict)")
+        "\(what) was written and lies in no RAM that the VMM has told (--strict)")
     }
     if !state.isUnplacedSaid {
       state.isUnplacedSaid = true
       say(
         .warning,
-        "\(what ?? "memory") was written and lies in no RAM that the VMM has told; all of RAM is"
+        "\(what) was written and lies in no RAM that the VMM has told; all of RAM is"
           + " marked, here and wherever that happens again")
     }
     if let error = markAllRAM(because: nil) { throw error }

@@ -21,7 +21,7 @@ extension VMCourse: CompanionDelegate {
       }
       state.syncCount = 0
       state.markedPageCount = 0
-      setTracking(true, &state)
+      isTracking.withLock { $0 = true }
       let report = tracker.startTracking()
       for note in report.notes { say(.warning, note) }
       if isLate {
@@ -39,15 +39,15 @@ extension VMCourse: CompanionDelegate {
 
   func logReplaced() {
     course.withLock { state in
-      guard state.isTracking else { return }
-      if let error = collect(isFinal: state.isQuiet, &state) { say(.warning, "\(error)") }
+      guard isTracking.withLock({ $0 }) else { return }
+      if let error = collect(isFinal: isQuiet.withLock { $0 }, &state) { say(.warning, "\(error)") }
     }
   }
 
   func trackingEnds() {
     course.withLock { state in
-      guard state.isTracking else { return }
-      setTracking(false, &state)
+      guard isTracking.withLock({ $0 }) else { return }
+      isTracking.withLock { $0 = false }
       // Nobody reads any more what is marked from here on.
       if let consumer = state.consumer { log.removeConsumer(consumer) }
       state.consumer = nil
@@ -67,18 +67,18 @@ extension VMCourse: CompanionDelegate {
       do throws(VhostUserError) {
         for session in sessions { try session.quiet() }
         if omissions.contains(.lateLookup) { lookUpLate() }
-        if state.isTracking {
+        if isTracking.withLock({ $0 }) {
           if let error = collect(isFinal: true, &state) { throw error }
           try markStrangers()
         }
       } catch {
         for session in sessions { session.resume() }
-        setQuiet(false, &state)
+        isQuiet.withLock { $0 = false }
         say(.error, "the VM may not stop: \(error)")
         throw .stopRefused("\(error)")
       }
-      setQuiet(true, &state)
-      if state.isTracking {
+      isQuiet.withLock { $0 = true }
+      if isTracking.withLock({ $0 }) {
         say(.notice, "the VM stops: devices are quiet, their dirt is in the VMM's log")
       }
     }
@@ -88,16 +88,16 @@ extension VMCourse: CompanionDelegate {
     let names = strangers.withLock { $0 }
     guard !names.isEmpty else { return }
     let error = markAllRAM(
-      because: "no VMM has connected to \(names.sorted().joined(separator: ", ")) since smudged"
-        + " began, and the process before may have served it")
+      because: "no VMM has connected to \(names.sorted().joined(separator: ", ")) since smudged was"
+        + " started, and the process before may have served it")
     if let error { throw error }
   }
 
   func runsAgain() {
-    course.withLock { state in
-      guard state.isQuiet else { return }
+    course.withLock { _ in
+      guard isQuiet.withLock({ $0 }) else { return }
       for session in sessions.withLock({ $0 }) { session.resume() }
-      setQuiet(false, &state)
+      isQuiet.withLock { $0 = false }
     }
   }
 

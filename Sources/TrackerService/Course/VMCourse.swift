@@ -23,8 +23,8 @@ import VhostUser
 /// 3. What lies in no RAM that the companion knows makes all of RAM dirty, and is named.
 /// 4. Nothing that a guest waits for waits for a sync: its maps and unmaps go between two steps of
 ///    one, and an access ends a stop only where one was answered.
-/// 5. A device that the VMM never connected to since this process began counts, in a stop, as one
-///    that wrote all of RAM: the process before this one may have had it.
+/// 5. A device that the VMM never connected to since this process was started counts, in a stop, as
+///    one that wrote all of RAM: the process before this one may have had it.
 ///
 /// States:
 ///
@@ -35,11 +35,10 @@ import VhostUser
 /// and the same without tracking: a stop makes devices quiet whether or not the VMM logs.
 ///
 /// Locks: `course` is held over a whole sync, start, stop and resume, which do not overlap; who
-/// maps or unmaps never takes it. Order: course, a session's state, the tracker's.
+/// maps or unmaps never takes it. `isTracking` and `isQuiet` change while it is held. Order:
+/// course, a session's order and state, the tracker's.
 final class VMCourse: Sendable {
   struct State: Sendable {
-    var isTracking = false
-    var isQuiet = false
     /// Nil: there was no memory for it, and all of RAM is dirty in every sync.
     var consumer: ConsumerID?
     var syncCount = 0
@@ -47,7 +46,6 @@ final class VMCourse: Sendable {
     var isUnplacedSaid = false
   }
 
-  let name: String
   let log: GuestDirtyLog
   let tracker: DirtyTracker
   let isStrict: Bool
@@ -55,21 +53,21 @@ final class VMCourse: Sendable {
   let omissions: Set<ServiceOmission>
   let course = Mutex(State())
   let sessions = Mutex<[RelaySession]>([])
-  /// Devices whose VMM has not connected since this process began.
+  /// Devices whose VMM has not connected since this process was started.
   let strangers: Mutex<Set<String>>
   /// Set once, before any message of its own is answered.
   private let companionHolder = Mutex<Companion?>(nil)
   let late = Mutex<[LateWrite]>([])
-  /// Read by every access of the guest.
-  private let hasStopped = Mutex(false)
-  private let isLogging = Mutex(false)
+  /// The VMM logs. Read by every write by message.
+  let isTracking = Mutex(false)
+  /// A stop was answered. Read by every access of the guest.
+  let isQuiet = Mutex(false)
   private let filesHolder = Mutex<GuestFiles?>(nil)
 
   init(
-    name: String, deviceNames: [String], isStrict: Bool, omissions: Set<ServiceOmission>,
+    deviceNames: [String], isStrict: Bool, omissions: Set<ServiceOmission>,
     say: @escaping ServiceSay
   ) {
-    self.name = name
     self.isStrict = isStrict
     self.omissions = omissions
     self.say = say
@@ -129,16 +127,22 @@ final class VMCourse: Sendable {
 
   /// A vCPU waits for an access to a device: the VM runs.
   func sawAccess() {
-    guard hasStopped.withLock({ $0 }), companion.noteAccess() else { return }
+    guard isQuiet.withLock({ $0 }), companion.noteAccess() else { return }
     say(.info, "a vCPU runs: the stop is over")
     runsAgain()
   }
 
-  /// What was written by message is marked before the device has its answer. Where that fails the
-  /// tracker has it too.
+  /// What was written by message is marked before the device has its answer.
   private func markNow(_ place: GPARange) {
-    guard isLogging.withLock({ $0 }) else { return }
-    for range in ranges(of: place).ranges { try? companion.log.mark(range) }
+    if isTracking.withLock({ $0 }) { markWherePossible(place) }
+  }
+
+  func markWherePossible(_ place: GPARange) {
+    for range in ranges(of: place).ranges {
+      // Without a log, or past its end: the tracker has the page too, and a sync says why it is not
+      // marked.
+      try? companion.log.mark(range)
+    }
   }
 
   func ranges(of place: GPARange) -> RAMPlaces {
@@ -146,8 +150,7 @@ final class VMCourse: Sendable {
       return RAMPlaces(ranges: [], isWhole: false)
     }
     return companion.ram.places(
-      of: file.identity, first: place.first.rawValue - file.first.rawValue,
-      last: place.last.rawValue - file.first.rawValue)
+      of: file.identity, first: file.offset(of: place.first), last: file.offset(of: place.last))
   }
 
   /// Whether DMA by message is carried out here and marked. Otherwise the VMM does it, which logs
@@ -157,15 +160,5 @@ final class VMCourse: Sendable {
     case .started, .stopping: true
     case .notConnected, .connected, .stopped: false
     }
-  }
-
-  func setQuiet(_ isQuiet: Bool, _ state: inout State) {
-    state.isQuiet = isQuiet
-    hasStopped.withLock { $0 = isQuiet }
-  }
-
-  func setTracking(_ isTracking: Bool, _ state: inout State) {
-    state.isTracking = isTracking
-    isLogging.withLock { $0 = isTracking }
   }
 }

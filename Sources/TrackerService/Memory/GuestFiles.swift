@@ -24,6 +24,9 @@ final class GuestFiles: DMAMemory {
     var coveredByteCount: UInt64 = 0
     var mappingCount = 0
 
+    /// Of a place in it.
+    func offset(of place: GPA) -> UInt64 { place.rawValue - first.rawValue }
+
     /// All the room it has.
     var room: GPARange {
       GPARange(first: first, last: GPA(first.rawValue + (GuestFiles.roomByteCount - 1)))
@@ -83,9 +86,10 @@ final class GuestFiles: DMAMemory {
           identity: identity, descriptor: descriptor, first: GPA(state.nextNumber << 46))
         state.nextNumber += 1
       }
-      let size = UInt64(max(0, FileBytes.count(descriptor.rawValue)))
-      let wanted = (max(min(size, Self.roomByteCount), end) + 4095) & ~4095
-      if wanted > file.coveredByteCount {
+      if end > file.coveredByteCount {
+        // All there is of it at once: later maps find it covered.
+        let size = UInt64(max(0, FileBytes.count(descriptor.rawValue)))
+        let wanted = (max(min(size, Self.roomByteCount), end) + 4095) & ~4095
         let first = GPA(file.first.rawValue + file.coveredByteCount)
         try cover(
           RAMRegion(
@@ -150,6 +154,6 @@ final class GuestFiles: DMAMemory {
 
   private func bytePlace(_ place: GPA) -> (File, offset: UInt64)? {
     guard let file = file(at: place), let shift = shift(file.identity) else { return nil }
-    return (file, place.rawValue - file.first.rawValue + shift)
+    return (file, file.offset(of: place) + shift)
   }
 }

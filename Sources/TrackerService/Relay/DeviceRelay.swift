@@ -62,7 +62,9 @@ final class DeviceRelay: Sendable {
       options: VFIOUserServerOptions(
         limits: MessageLimits(dataByteCountMax: client.dataByteCountMax, descriptorCountMax: 16),
         offersTwinSocket: false,
-        mappingCountMax: min(client.server.capabilities.mappingCountMax ?? .max, 65535)))
+        mappingCountMax: min(
+          client.server.capabilities.mappingCountMax ?? .max,
+          VFIOUserServerOptions.mappingCountLargest)))
     let isWanted = state.withLock { state in
       state.client = client
       state.server = server

@@ -69,7 +69,7 @@ final class RelaySession: Sendable {
     way = try RelayWay.find(configuration.way, of: client)
     backend = RelayContainer(
       try VFIOUserContainer(
-        name: name, client: client, givesFiles: way != .messages, asksLog: way == .log,
+        name: name, client: client, givesFiles: way != .messages, hasLog: way == .log,
         memory: course.files), client)
     let migration = VFIOUserMigration(client: client)
     var features: MigrationFeatures = []
@@ -135,15 +135,15 @@ final class RelaySession: Sendable {
     } catch {
       throw refused("DMA_MAP", 12, "\(error)")
     }
-    let isKnown = knownFiles.withLock { $0.insert(file.identity).inserted } == false
-    if !isKnown, way != .messages {
+    let isNew = knownFiles.withLock { $0.insert(file.identity).inserted }
+    if isNew, way != .messages {
       backend.inside.addFile(
         VFIOUserMemoryFile(gpa: file.room, descriptor: file.descriptor, access: access))
     }
     let mapping = Mapping(
       iova: region.iova, gpaFirst: place, permissions: region.permissions)
     do throws(VFIOUserError) {
-      if try !postpone(mapping) { try mapNow(mapping) }
+      if !postpone(mapping) { try mapNow(mapping) }
     } catch {
       course.files.leave(place)
       throw error
@@ -151,7 +151,7 @@ final class RelaySession: Sendable {
   }
 
   /// - Returns: false when the device is running, or may be given mappings while it is quiet.
-  private func postpone(_ mapping: Mapping) throws(VFIOUserError) -> Bool {
+  private func postpone(_ mapping: Mapping) -> Bool {
     state.withLock { state in
       guard state.isQuiet, quieting != .heldMessages else { return false }
       state.awaiting[mapping.iova.first.rawValue] = mapping
@@ -184,8 +184,7 @@ final class RelaySession: Sendable {
 
   private func unmapInOrder(_ region: DMARegion) throws(VFIOUserError) {
     let first = region.iova.first.rawValue
-    let isOwn = state.withLock { $0.ownMemory[first] != nil }
-    if isOwn {
+    if state.withLock({ $0.ownMemory[first] != nil }) {
       _ = try client.request(
         .unmapDMA(DMAUnmapMessage(first: first, size: region.iova.lastOffset + 1)))
       _ = state.withLock { $0.ownMemory.removeValue(forKey: first) }

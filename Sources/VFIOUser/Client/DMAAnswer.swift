@@ -3,19 +3,11 @@ public struct DMAAnswer: Sendable {
   private let message: WireMessage
   private let request: VFIOUserRequest
   private let link: Link
-  private let milliseconds: Int?
-  /// The socket that commands of this side use too.
-  private let isMain: Bool
 
-  init(
-    _ message: WireMessage, _ request: VFIOUserRequest, on link: Link, isMain: Bool,
-    _ options: VFIOUserClientOptions
-  ) {
+  init(_ message: WireMessage, _ request: VFIOUserRequest, on link: Link) {
     self.message = message
     self.request = request
     self.link = link
-    milliseconds = options.answerMilliseconds
-    self.isMain = isMain
   }
 
   /// - Parameter data: what was read; as many bytes as were asked for. Nothing for a write.
@@ -32,9 +24,6 @@ public struct DMAAnswer: Sendable {
   public func refused(_ errno: Int32) { send(message.refusal(errno)) }
 
   private func send(_ answer: WireMessage) {
-    guard message.awaitsReply else { return }
-    if isMain { return link.answerLater(answer) }
-    // A server that is gone needs no answer; whoever serves the link learns of it.
-    try? link.answer(answer, milliseconds: milliseconds)
+    if message.awaitsReply { link.answerLater(answer) }
   }
 }

@@ -196,8 +196,7 @@ public final class VFIOUserClient: Sendable {
         return message.refusal(error.errno)
       }
       guard let held else { return message.refusal(WireErrno.efault) }
-      let answering = DMAAnswer(message, request, on: link, isMain: link === main, options)
-      if held.takesOver(request, answering) { return nil }
+      if held.takesOver(request, DMAAnswer(message, request, on: link)) { return nil }
       switch request {
       case .dmaRead(let range):
         var payload = range.encoded()

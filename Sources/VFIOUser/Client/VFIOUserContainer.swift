@@ -33,13 +33,13 @@ public final class VFIOUserContainer: DMAContainer, DMAMessageHandler {
   ///     message, and all of that is seen here.
   ///   - givesFiles: the server gets descriptors, of files that come later too
   ///     (``addFile(_:)``). By default where there are any.
-  ///   - asksLog: where the server logs what it writes, it is asked. Else all of what it may write
-  ///     counts as written.
+  ///   - hasLog: whether the server's own log is used; without one all of what it may write counts
+  ///     as written. By default where it has one.
   ///   - memory: guest memory as this side reads and writes it for the server. Nil: DMA by message
   ///     is refused with EFAULT.
   public init(
     name: String, client: VFIOUserClient, files: [VFIOUserMemoryFile] = [],
-    givesFiles: Bool? = nil, asksLog: Bool = true, memory: (any DMAMemory)? = nil
+    givesFiles: Bool? = nil, hasLog: Bool? = nil, memory: (any DMAMemory)? = nil
   ) throws(VFIOUserError) {
     self.name = name
     self.client = client
@@ -48,10 +48,9 @@ public final class VFIOUserContainer: DMAContainer, DMAMessageHandler {
     let way: ContainerBook.Way
     if !(givesFiles ?? !files.isEmpty) {
       way = .messages
-    } else if asksLog, try Self.hasLog(client) {
-      way = .serverLog
     } else {
-      way = .nothing
+      let isLogged = if let hasLog { hasLog } else { try Self.hasLog(client) }
+      way = isLogged ? .serverLog : .nothing
     }
     // Pages of 4 KiB; a power of two, so that pieces begin where pages do.
     let bits = UInt64(max(8, client.bitmapByteCountMax)) * 8

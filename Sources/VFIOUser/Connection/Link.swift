@@ -20,8 +20,7 @@ import Locking
 /// 4. The inbox is bounded, in messages and in bytes.
 /// 5. While commands are held none is handled, nor is one being handled: they wait in the inbox.
 final class Link: Sendable {
-  /// Answers a command that came on a link; nil: no answer, or one later by
-  /// ``answer(_:milliseconds:)``.
+  /// Answers a command that came on a link; nil: no answer, or one by ``answerLater(_:)``.
   typealias Handler = (Link, WireMessage) -> WireMessage?
   /// Takes the answer to a command that nobody waits for, or why there is none.
   typealias Completion = @Sendable (Result<WireMessage, VFIOUserError>) -> Void
@@ -37,7 +36,7 @@ final class Link: Sendable {
 
   let name: String
   private let socket: OwnedDescriptor
-  /// Readable when something is in the inbox that nobody waits for.
+  /// Readable when something is in the inbox that nobody waits for, or in the outbox.
   private let wake: OwnedDescriptor
   private let state: Mutex<State>
   /// Why it ended.
@@ -71,6 +70,9 @@ final class Link: Sendable {
   private var watchedDescriptor: Int32 {
     end == nil && !isFull.withLock { $0 } ? socket.rawValue : -1
   }
+
+  /// -1 when it has ended: what was signalled last stays so.
+  private var watchedWake: Int32 { end == nil ? wake.rawValue : -1 }
 
   var limitsOfPeer: MessageLimits { peerLimits.withLock { $0 } }
   func learn(_ limits: MessageLimits) { peerLimits.withLock { $0 = limits } }
@@ -176,10 +178,7 @@ final class Link: Sendable {
       if !state.inbox.isEmpty { SocketSystem.signal(self.wake) }
       return answer
     }
-    if case .errorReply(let errno) = answer.header.kind {
-      throw VFIOUserError(.refused, object: name, operation: "\(command)", errno: errno)
-    }
-    return answer
+    return try answer.accepted(by: name)
   }
 
   /// A command whose answer is given to `completion`, by the thread in ``nextCommand()``, or by one
@@ -220,9 +219,7 @@ final class Link: Sendable {
     }
     while true {
       if let result = answer.result.withLock({ $0 }) {
-        let message = try result.get()
-        guard case .errorReply(let errno) = message.header.kind else { return message }
-        throw VFIOUserError(.refused, object: name, operation: "\(command)", errno: errno)
+        return try result.get().accepted(by: name)
       }
       guard !deadline.isOver else {
         let error = VFIOUserError(
@@ -383,10 +380,11 @@ final class Link: Sendable {
       guard outbox.withLock({ $0.isEmpty }) else { continue }
       let ready = SocketSystem.wait(
         [
-          .init(descriptor: socket.rawValue),
-          .init(descriptor: beside?.watchedDescriptor ?? -1), .init(descriptor: wake.rawValue),
+          .init(descriptor: socket.rawValue), .init(descriptor: wake.rawValue),
+          .init(descriptor: beside?.watchedDescriptor ?? -1),
+          .init(descriptor: beside?.watchedWake ?? -1),
         ], milliseconds: deadline.leftMilliseconds)
-      if let beside, let handler, ready?.readable[1] == true {
+      if let beside, let handler, let ready, ready.readable[2] || ready.readable[3] {
         // Its error ends that link, not this exchange.
         _ = try? beside.serveWaiting(milliseconds: Int(deadline.leftMilliseconds), handler)
       }
@@ -459,6 +457,7 @@ final class Link: Sendable {
         [
           .init(descriptor: watchedDescriptor), .init(descriptor: wake.rawValue),
           .init(descriptor: beside?.watchedDescriptor ?? -1),
+          .init(descriptor: beside?.watchedWake ?? -1),
         ], milliseconds: deadline.leftMilliseconds)
       if ready?.readable.contains(true) == true { return true }
       if deadline.isOver { return false }

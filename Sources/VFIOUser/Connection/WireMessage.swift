@@ -28,6 +28,13 @@ public struct WireMessage: Sendable {
       payload: payload, descriptors: descriptors)
   }
 
+  /// An answer that is no error.
+  /// - Parameter object: the connection it came on.
+  func accepted(by object: String) throws(VFIOUserError) -> WireMessage {
+    guard case .errorReply(let errno) = header.kind else { return self }
+    throw VFIOUserError(.refused, object: object, operation: name, errno: errno)
+  }
+
   var awaitsReply: Bool {
     if case .command(let awaitsReply) = header.kind { awaitsReply } else { false }
   }

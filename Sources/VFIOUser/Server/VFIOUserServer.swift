@@ -129,20 +129,12 @@ public final class VFIOUserServer: Sendable {
       throw VFIOUserError(
         .connectionLost, object: device.name, operation: "DMA", detail: "there is no client")
     }
-    let name = device.name
     try link.send(
       request.command, request.encoded(), milliseconds: options.answerMilliseconds
-    ) { result in
+    ) { [self] result in
       completion(
-        result.flatMap { (message) -> Result<VFIOUserReply, VFIOUserError> in
-          if case .errorReply(let errno) = message.header.kind {
-            return .failure(
-              VFIOUserError(
-                .refused, object: name, operation: "\(request.command)", errno: errno))
-          }
-          return Result { () throws(VFIOUserError) in
-            try VFIOUserReply(decoding: message.payload, to: request)
-          }
+        Result { () throws(VFIOUserError) in
+          try reply(in: result.get().accepted(by: device.name), to: request)
         })
     }
   }
@@ -168,6 +160,12 @@ public final class VFIOUserServer: Sendable {
         request.command, request.encoded(), [], milliseconds: options.answerMilliseconds,
         handler: nil)
     }
+    return try reply(in: answer, to: request)
+  }
+
+  private func reply(
+    in answer: WireMessage, to request: VFIOUserRequest
+  ) throws(VFIOUserError) -> VFIOUserReply {
     do throws(VFIOUserError) {
       return try VFIOUserReply(decoding: answer.payload, to: request)
     } catch {

@@ -8,14 +8,17 @@ public struct VFIOUserServerOptions: Hashable, Sendable {
   public var offersTwinSocket: Bool
   /// Says that DMA_LOGGING_REPORT takes any range (`dirty_ranges`), which this server's does.
   public var saysItReportsAnyRange: Bool
-  /// Mappings at most. QEMU refuses a server that says more than 65535.
+  /// QEMU refuses a server that says more mappings.
+  public static let mappingCountLargest = 65535
+
+  /// Mappings at most.
   public var mappingCountMax: Int
   /// How long an answer to DMA by message, or a client that does not read, may take; nil for ever.
   public var answerMilliseconds: Int?
 
   public init(
     minor: UInt16 = 2, limits: MessageLimits = MessageLimits(), offersTwinSocket: Bool = true,
-    saysItReportsAnyRange: Bool = true, mappingCountMax: Int = 65535,
+    saysItReportsAnyRange: Bool = true, mappingCountMax: Int = mappingCountLargest,
     answerMilliseconds: Int? = 30_000
   ) {
     self.minor = minor
